@@ -1,0 +1,152 @@
+"""Typed rows that cross a stage border, and the validators the catalog uses on them."""
+
+from typing import Any, TypedDict
+
+import pandas as pd
+
+from mental_slm.tasks import DATASET_TASK, SPLITS, TASKS
+
+#: Columns of the corpus, in order. One row is one post of one dataset.
+CORPUS_COLUMNS: tuple[str, ...] = (
+    "record_id",  # "<dataset>-" + 16 hex of sha256(dataset, source file, source row)
+    "text_id",  # 16 hex of sha256(normalised text): equal texts share it, across datasets
+    "dataset",
+    "task",
+    "text",  # repaired and masked
+    "label",
+    "label_raw",  # as in the file
+    "split",
+    "split_source",  # upstream | derived
+    "group_id",  # salted hash of author, post or respondent; null where unknown
+    "source_repo",
+    "source_commit",
+    "source_path",
+    "source_sha256",
+    "source_row",  # 0-based in the file as fetched
+    "licence",
+    "repairs",  # list of names
+    "flags",  # list of names
+    "n_chars",
+    "n_words",
+)
+
+#: Columns of the quarantine. It never holds text.
+QUARANTINE_COLUMNS: tuple[str, ...] = ("record_id", "text_id", "dataset", "reason", "detail")
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: str  # system | user | assistant
+    content: str
+
+
+class Pair(TypedDict):
+    """One instruction pair.
+
+    ``messages`` is what a model sees and learns: system, user (= ``instruction``), assistant
+    (= ``response``). ``label`` is the gold label; it is never part of the instruction. The response
+    of a test pair is label-blind: it carries no answer line.
+    """
+
+    pair_id: str
+    record_id: str
+    text_id: str
+    dataset: str
+    task: str
+    split: str
+    instruction: str
+    response: str
+    messages: list[Message]
+    label: str
+    teacher: str
+    template_version: str
+
+
+def validate_corpus(corpus: pd.DataFrame) -> None:
+    """Check the corpus: columns, unique ids, known labels, and no text in two splits.
+
+    Raises:
+        ValueError: Names the column or the ids at fault, never a text.
+    """
+    _require_columns("corpus", corpus, CORPUS_COLUMNS)
+    if corpus.empty:
+        raise ValueError("corpus: no row was kept; look at the reasons in the quarantine")
+    repeated = corpus.loc[corpus["record_id"].duplicated(), "record_id"]
+    if len(repeated):
+        raise ValueError(f"corpus: record_id is not unique: {_some(repeated)}")
+    for column, allowed in (("split", SPLITS), ("dataset", DATASET_TASK)):
+        unknown = corpus.loc[~corpus[column].isin(list(allowed)), "record_id"]
+        if len(unknown):
+            raise ValueError(f"corpus: unknown {column} in {_some(unknown)}; allowed: {[*allowed]}")
+    for task, rows in corpus.groupby("task"):
+        unknown = rows.loc[~rows["label"].isin(TASKS[str(task)].labels), "record_id"]
+        if len(unknown):
+            raise ValueError(f"corpus: unknown label for task {task} in {_some(unknown)}")
+    empty = corpus.loc[corpus["text"].str.strip() == "", "record_id"]
+    if len(empty):
+        raise ValueError(f"corpus: empty text in {_some(empty)}")
+    held_out = set(corpus.loc[corpus["split"] != "train", "text_id"])
+    leaks = corpus.loc[(corpus["split"] == "train") & corpus["text_id"].isin(held_out), "record_id"]
+    if len(leaks):
+        raise ValueError(f"corpus: train posts that also stand in val or test: {_some(leaks)}")
+
+
+def validate_pairs(pairs: list[dict[str, Any]]) -> None:
+    """Check instruction pairs: keys, unique ids, and the shape of the messages.
+
+    Raises:
+        ValueError: Names the row and the key at fault.
+    """
+    keys = set(Pair.__annotations__)
+    seen: set[str] = set()
+    for row, pair in enumerate(pairs):
+        missing = sorted(keys - set(pair))
+        if missing:
+            raise ValueError(f"pairs: row {row} lacks {missing}; run the augmentation pipeline again")
+        if pair["pair_id"] in seen:
+            raise ValueError(f"pairs: row {row} repeats pair_id {pair['pair_id']}")
+        seen.add(pair["pair_id"])
+        if [message["role"] for message in pair["messages"]] != ["system", "user", "assistant"]:
+            raise ValueError(f"pairs: row {row}: messages must be system, user, assistant")
+
+
+def validate_scores(scores: pd.DataFrame) -> None:
+    """Check the scored answers: one row per system and pair, invalid answers counted as wrong.
+
+    Raises:
+        ValueError: Names the column or the rows at fault.
+    """
+    _require_columns("scores", scores, SCORE_COLUMNS)
+    repeated = scores.loc[scores.duplicated(["system", "pair_id"]), "pair_id"]
+    if len(repeated):
+        raise ValueError(f"scores: scored twice: {_some(repeated)}")
+    wrong = scores.loc[scores["predicted"].isna() & scores["correct"], "pair_id"]
+    if len(wrong):
+        raise ValueError(f"scores: invalid answers marked as correct: {_some(wrong)}")
+
+
+#: Columns of the scored answers. One row is one answer of one system to one test pair.
+SCORE_COLUMNS: tuple[str, ...] = (
+    "system",  # base | tuned | majority | tfidf
+    "pair_id",
+    "dataset",
+    "task",
+    "label",
+    "predicted",  # null for an invalid answer
+    "correct",
+    "answer",  # null for the baselines, which only classify
+    "finish_reason",  # stop | length; null for the baselines
+    "bertscore_f1",  # null for the baselines
+)
+
+
+def _require_columns(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"{name}: missing columns {missing}")
+
+
+def _some(ids: "pd.Series[Any]") -> str:
+    shown = ", ".join(str(value) for value in ids.head(5))
+    return shown if len(ids) <= 5 else f"{shown} and {len(ids) - 5} more"
