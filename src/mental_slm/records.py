@@ -103,7 +103,9 @@ def validate_pairs(pairs: list[dict[str, Any]]) -> None:
     for row, pair in enumerate(pairs):
         missing = sorted(keys - set(pair))
         if missing:
-            raise ValueError(f"pairs: row {row} lacks {missing}; run the augmentation pipeline again")
+            raise ValueError(
+                f"pairs: row {row} lacks {missing}; run the augmentation pipeline again"
+            )
         if pair["pair_id"] in seen:
             raise ValueError(f"pairs: row {row} repeats pair_id {pair['pair_id']}")
         seen.add(pair["pair_id"])

@@ -35,7 +35,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with ``\\n`` line ends, atomically."""
+    """Write ``text`` as UTF-8 with Unix line ends, atomically."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 

@@ -1,0 +1,1 @@
+"""The one place that knows models: source, chat rendering, loading and generation."""

@@ -1,0 +1,351 @@
+"""What happens around a run: guards before it, a record of it, a summary after it."""
+
+import json
+import logging
+import platform
+import resource
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from kedro.framework.cli.utils import KedroCliError
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from mental_slm.fingerprints import digest_file
+from mental_slm.storage import write_text
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE = ".kedro-lock"
+HEARTBEAT_SECONDS = 60
+#: Files above this are described by size only; big artefacts carry a digest in their reference.
+HASHED_BYTES = 64 * 2**20
+PACKAGES = (
+    "kedro",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "pandas",
+    "onnx",
+    "onnxruntime",
+    "bert-score",
+)
+
+
+class RunGuard:
+    """Stops a run that could not end well, before its first node."""
+
+    def __init__(self) -> None:
+        self._params: dict[str, Any] = {}
+        self._project = Path.cwd()
+        self._lock: FileLock | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Check that the environment writes to its own folders."""
+        self._params = context.params
+        self._project = Path(context.project_path)
+        check_model_name(context.config_loader["globals"], context.env)
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Check parameters and the base model, and keep a second run out of the folder."""
+        check_parameter_blocks(self._params, run_params.get("runtime_params") or {})
+        if "base_model" in pipeline.outputs() | pipeline.all_outputs():
+            check_base_model(self._params)
+        self._lock = lock_project(self._project)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Let the next run in."""
+        self._release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let the next run in."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def check_model_name(config: dict[str, Any], env: str | None) -> None:
+    """Make sure that an environment's outputs go to a folder of its own name.
+
+    Raises:
+        KedroCliError: ``globals.model`` is missing or names another environment.
+    """
+    model = config.get("model")
+    if not model:
+        raise KedroCliError("conf/base/globals.yml: `model` is missing; set it to a folder name")
+    if env not in (None, "base", "local") and model != env:
+        raise KedroCliError(
+            f"conf/{env}/globals.yml: set `model: {env}` (it is {model!r}), or two models would "
+            "write to the same files"
+        )
+
+
+def check_parameter_blocks(params: dict[str, Any], runtime_params: dict[str, Any]) -> None:
+    """Refuse a block of parameters that no pipeline reads.
+
+    Keys inside a block are checked by its options class; a mistyped block would pass silently.
+
+    Raises:
+        KedroCliError: Names the block and the known ones.
+    """
+    from kedro.framework.project import pipelines
+
+    known = {"model", *pipelines.keys()} - {"__default__"}
+    unknown = sorted(set(params) - known - {"data"})
+    if unknown:
+        where = "--params" if set(unknown) & set(runtime_params) else "conf"
+        raise KedroCliError(
+            f"{where}: unknown parameter block {', '.join(unknown)}; "
+            f"known: {', '.join(sorted(known))} (and `data`)"
+        )
+
+
+def check_base_model(params: dict[str, Any]) -> None:
+    """Make sure before any work that the base model can be had.
+
+    Raises:
+        KedroCliError: Says which file, package or variable is missing.
+    """
+    from mental_slm.language_model.options import ModelOptions
+    from mental_slm.language_model.source import ModelUnavailable, check_source
+
+    try:
+        check_source(ModelOptions(**params["model"]))
+    except ModelUnavailable as error:
+        raise KedroCliError(str(error)) from error
+
+
+def lock_project(project: Path) -> FileLock:
+    """Take the project's lock; the system frees it when the process ends, however it ends.
+
+    Raises:
+        KedroCliError: Another run holds it.
+    """
+    lock = FileLock(project / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise KedroCliError(
+            f"another `kedro run` is at work in {project}; wait for it to end, or use a second "
+            "clone of the project"
+        ) from error
+    return lock
+
+
+class RunRecorder:
+    """Logs progress and timings, writes the run manifest and says where things are."""
+
+    def __init__(self) -> None:
+        self._context: KedroContext | None = None
+        self._begin: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._saved: list[str] = []
+        self._nodes = 0
+        self._heartbeat: threading.Event | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember the context for the manifest."""
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Start a fresh record."""
+        self._begin, self._seconds, self._saved = {"": time.monotonic()}, {}, []
+        self._nodes = len(pipeline.nodes)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Announce the node and start its clock."""
+        self._begin[node.name] = time.monotonic()
+        logger.info("[%d/%d] %s", len(self._seconds) + 1, self._nodes, node.name)
+        self._heartbeat = threading.Event()
+        threading.Thread(target=_beat, args=(node.name, self._heartbeat), daemon=True).start()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Stop the node's clock."""
+        self._stop_heartbeat()
+        self._seconds[node.name] = time.monotonic() - self._begin[node.name]
+        if self._seconds[node.name] >= 1:
+            logger.info("        %s took %s", node.name, duration(self._seconds[node.name]))
+
+    @hook_impl
+    def on_node_error(self, node: Node) -> None:
+        """Name the node that failed; Kedro adds the error and how to go on."""
+        self._stop_heartbeat()
+        logger.error("%s failed; what was finished before it is kept", node.name)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Remember what was written."""
+        self._saved.append(dataset_name)
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Write the manifest and print the summary."""
+        if self._context is None:
+            return
+        seconds = time.monotonic() - self._begin[""]
+        manifest = self._manifest(run_params, pipeline, catalog, seconds)
+        names = self._context.config_loader["globals"]
+        path = (
+            Path(self._context.project_path)
+            / f"data/08_reporting/{names['model']}/{names['data']}/run_manifest.json"
+        )
+        write_text(path, json.dumps(manifest, indent=2, default=str) + "\n")
+        logger.info("%s", summarise(manifest, path, Path(self._context.project_path)))
+
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.set()
+            self._heartbeat = None
+
+    def _manifest(
+        self,
+        run_params: dict[str, Any],
+        pipeline: Pipeline,
+        catalog: DataCatalog,
+        seconds: float,
+    ) -> dict[str, Any]:
+        assert self._context is not None
+        project = Path(self._context.project_path)
+        return {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "env": run_params.get("env"),
+            "globals": dict(self._context.config_loader["globals"]),
+            "pipelines": run_params.get("pipeline_names") or run_params.get("pipeline_name"),
+            "parameters": self._context.params,
+            "git": describe_git(project),
+            "python": platform.python_version(),
+            "packages": describe_packages(),
+            "seconds": round(seconds, 1),
+            "seconds_by_node": {name: round(took, 2) for name, took in self._seconds.items()},
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "inputs": describe_datasets(sorted(pipeline.inputs()), catalog, project),
+            "outputs": describe_datasets(self._saved, catalog, project),
+        }
+
+
+def _beat(name: str, stop: threading.Event) -> None:
+    begin = time.monotonic()
+    while not stop.wait(HEARTBEAT_SECONDS):
+        logger.info("        %s: at work for %s", name, duration(time.monotonic() - begin))
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: ``8.3 s`` or ``2 min 05 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def describe_git(project: Path) -> dict[str, Any]:
+    """Return commit and cleanliness of the checkout, or say that there is none."""
+    try:
+        commit = _git(project, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(project, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def _git(project: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=project, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def describe_packages() -> dict[str, str]:
+    """Return the versions of the packages that decide results."""
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def describe_datasets(
+    names: list[str], catalog: DataCatalog, project: Path
+) -> dict[str, dict[str, Any]]:
+    """Describe files and folders behind datasets: where, how big, which digest."""
+    described = {}
+    for name in names:
+        filepath = getattr(catalog.get(name), "_filepath", None)
+        if filepath is None or name.startswith("params:"):
+            continue
+        described[name] = _describe_path(_newest_version(Path(str(filepath))), project)
+    return described
+
+
+def _newest_version(path: Path) -> Path:
+    """Step into Kedro's versioned layout ``<path>/<version>/<name>``, where there is one."""
+    versions = sorted(path.glob(f"*/{path.name}")) if path.is_dir() else []
+    return versions[-1] if versions else path
+
+
+def _describe_path(path: Path, project: Path) -> dict[str, Any]:
+    shown = str(path.relative_to(project)) if path.is_relative_to(project) else str(path)
+    if path.is_file():
+        size = path.stat().st_size
+        digest = digest_file(path) if size <= HASHED_BYTES else None
+        return {"path": shown, "bytes": size, "sha256": digest}
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else []
+    reference = path / "reference.json"
+    digest = json.loads(reference.read_text("utf-8")).get("digest") if reference.exists() else None
+    return {"path": shown, "bytes": sum(file.stat().st_size for file in files), "digest": digest}
+
+
+def summarise(manifest: dict[str, Any], path: Path, project: Path) -> str:
+    """Return the few lines that end a run: the artefacts and the headline numbers."""
+    lines = [
+        f"Done in {duration(manifest['seconds'])}, peak memory {manifest['peak_memory_mb']} MB.",
+        "Artefacts:",
+    ]
+    for name, facts in manifest["outputs"].items():
+        lines.append(f"  {name:<22} {_size(facts['bytes']):>9}  {facts['path']}")
+    lines.append(f"  {'run manifest':<22} {'':>9}  {path.relative_to(project)}")
+    headlines = headline_numbers(manifest, project)
+    if headlines:
+        lines += ["Headline numbers:", *(f"  {line}" for line in headlines)]
+    return "\n".join(lines)
+
+
+def headline_numbers(manifest: dict[str, Any], project: Path) -> list[str]:
+    """Read the headlines that the stages of this run wrote into their own reports."""
+    lines: list[str] = []
+    for facts in manifest["outputs"].values():
+        file = project / facts["path"]
+        if file.suffix == ".json" and file.is_file() and facts["bytes"] < HASHED_BYTES:
+            content = json.loads(file.read_text("utf-8"))
+            if isinstance(content, dict):
+                lines += content.get("headlines", [])
+    return lines
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,221 @@
+"""The story of ingestion: parse -> unify -> repair -> split -> clean -> guard -> report."""
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from mental_slm.datasets.remote_file import RawFile
+from mental_slm.pipelines.ingestion import (
+    cleaning,
+    flags,
+    guard,
+    parsers,
+    repair,
+    reporting,
+    splitting,
+)
+from mental_slm.pipelines.ingestion.options import IngestionOptions
+from mental_slm.records import CORPUS_COLUMNS, QUARANTINE_COLUMNS
+from mental_slm.tasks import EMOTION_DIMENSIONS
+
+logger = logging.getLogger(__name__)
+
+
+def parse_dreaddit(train: RawFile, test: RawFile, options: IngestionOptions) -> pd.DataFrame:
+    """Read Dreaddit's two files into posts (none if the dataset is not selected)."""
+    if not options.selects("Dreaddit"):
+        return parsers.no_posts()
+    return parsers.join_posts(
+        [
+            parsers.read_dreaddit(train, "train", options.group_salt),
+            parsers.read_dreaddit(test, "test", options.group_salt),
+        ]
+    )
+
+
+def parse_dr(
+    train: RawFile, val: RawFile, test: RawFile, options: IngestionOptions
+) -> pd.DataFrame:
+    """Read Depression_Reddit's three files into posts (none if the dataset is not selected)."""
+    if not options.selects("DR"):
+        return parsers.no_posts()
+    return parsers.join_posts(
+        [parsers.read_dr(train, "train"), parsers.read_dr(val, "val"), parsers.read_dr_test(test)]
+    )
+
+
+def parse_depseverity(raw: RawFile, options: IngestionOptions) -> pd.DataFrame:
+    """Read DepSeverity into posts (none if the dataset is not selected)."""
+    return parsers.read_depseverity(raw) if options.selects("DepSeverity") else parsers.no_posts()
+
+
+def parse_sdcnl(train: RawFile, test: RawFile, options: IngestionOptions) -> pd.DataFrame:
+    """Read SDCNL's two files into posts (none if the dataset is not selected)."""
+    if not options.selects("SDCNL"):
+        return parsers.no_posts()
+    return parsers.join_posts(
+        [
+            parsers.read_sdcnl(train, "train", options.group_salt),
+            parsers.read_sdcnl(test, "test", options.group_salt),
+        ]
+    )
+
+
+def parse_isear(raw: RawFile, options: IngestionOptions) -> pd.DataFrame:
+    """Read ISEAR into posts (none if the dataset is not selected)."""
+    if not options.selects("ISEAR"):
+        return parsers.no_posts()
+    return parsers.read_isear(raw, options.group_salt)
+
+
+def parse_studemo(
+    ratings: RawFile, texts: RawFile, options: IngestionOptions
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read StudEmo: every single rating, and one emotion profile per text.
+
+    Returns:
+        The ratings (``text_id``, ``annotator_id``, ten whole numbers), and the profiles
+        (``text_id``, ``text``, ``n_annotators``, ten means). ``text`` is missing where the texts
+        were switched off or upstream has none. Most texts have one rating or two, not more.
+    """
+    columns = list(EMOTION_DIMENSIONS)
+    if options.selects("StudEmo"):
+        annotation = parsers.read_studemo_ratings(ratings)
+    else:
+        annotation = pd.DataFrame(columns=["text_id", "annotator_id", *columns], dtype="int64")
+    rated = annotation.groupby("text_id")
+    profile = rated[columns].mean().astype("float64")
+    profile.insert(0, "n_annotators", rated.size())
+    profile = profile.reset_index()
+    if options.selects("StudEmo") and options.studemo_texts:
+        known = parsers.read_studemo_texts(texts).drop_duplicates("text_id").set_index("text_id")
+        text = profile["text_id"].map(known["text"].map(lambda raw: repair.repair_text(raw)[0]))
+    else:
+        text = pd.Series(pd.NA, index=profile.index)
+    profile.insert(1, "text", text.astype("str"))
+    return annotation, profile
+
+
+def unify_posts(
+    dr: pd.DataFrame,
+    dreaddit: pd.DataFrame,
+    depseverity: pd.DataFrame,
+    sdcnl: pd.DataFrame,
+    isear: pd.DataFrame,
+) -> pd.DataFrame:
+    """Put the posts of all datasets into one table, in a fixed order."""
+    return parsers.join_posts([dr, dreaddit, depseverity, sdcnl, isear])
+
+
+def repair_posts(posts: pd.DataFrame, depseverity_file: RawFile) -> pd.DataFrame:
+    """Repair and mask the texts, name what was done, and give every post its ``text_id``.
+
+    Dreaddit's damaged texts come from DepSeverity, its twin, whether or not DepSeverity itself is
+    selected.
+    """
+    dreaddit = posts["dataset"] == "Dreaddit"
+    if dreaddit.any():
+        intact = repair.restore_from_twin(posts[dreaddit], depseverity_file)
+        posts = pd.concat([posts[~dreaddit], intact]).sort_index()
+    repaired = posts["text"].map(repair.repair_text)
+    text = repaired.str[0].astype("str")
+    found = [flags.flag_text(*pair) for pair in zip(text, posts["dataset"], strict=True)]
+    key = text.map(repair.normalise_key).astype("str")
+    posts = posts.assign(
+        text=text,
+        key=key,
+        text_id=key.map(repair.text_id).astype("str"),
+        repairs=_append(posts["repairs"], repaired.str[1]),
+        flags=_append(posts["flags"], found),
+        n_chars=text.str.len().astype("int64"),
+        n_words=text.map(lambda post: len(post.split())).astype("int64"),
+    )
+    logger.info("Repaired %s posts, %s distinct texts", len(posts), posts["text_id"].nunique())
+    return posts
+
+
+def split_posts(posts: pd.DataFrame) -> pd.DataFrame:
+    """Give every post a split: upstream where there is one, else derived by a fixed rule."""
+    split = posts["split"].copy()
+    for dataset, rule in (
+        ("DepSeverity", splitting.split_depseverity),
+        ("ISEAR", splitting.split_isear),
+    ):
+        rows = posts["dataset"] == dataset
+        if rows.any():
+            split[rows] = rule(posts[rows])
+    return posts.assign(split=split).drop(columns="key")
+
+
+def clean_posts(
+    posts: pd.DataFrame, options: IngestionOptions
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Judge every post: kept, quarantined (a person may look) or dropped.
+
+    Returns:
+        All posts with a ``reason`` (missing for kept ones), and the quarantine, which holds ids
+        and reasons but no text.
+    """
+    judged = posts.assign(reason=cleaning.find_reasons(posts, options.min_words))
+    doubtful = judged[judged["reason"].isin(cleaning.QUARANTINE_REASONS)]
+    where = doubtful["source_path"] + ", row " + doubtful["source_row"].astype("str")
+    quarantine = doubtful.assign(detail=where)[list(QUARANTINE_COLUMNS)].reset_index(drop=True)
+    return judged, quarantine
+
+
+def guard_corpus(
+    judged: pd.DataFrame, options: IngestionOptions
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Take the kept posts as the corpus, after making sure that no split repeats another.
+
+    Returns:
+        The corpus, and the counts of leaking posts for every pair of parts before and after.
+
+    Raises:
+        LeakageError: A post stands on both sides of a split.
+    """
+    kept = judged[judged["reason"].isna()]
+    leaks_before = guard.find_leaks(judged, options.near_duplicate)
+    leaks_after = guard.find_leaks(kept, options.near_duplicate)
+    report = {
+        "near_duplicate": options.near_duplicate,
+        "before": guard.count_leaks(judged, leaks_before),
+        "after": guard.count_leaks(kept, leaks_after),
+    }
+    guard.refuse_leaks(leaks_after)
+    return kept[list(CORPUS_COLUMNS)].reset_index(drop=True), report
+
+
+def report_ingestion(
+    judged: pd.DataFrame, quarantine: pd.DataFrame, corpus: pd.DataFrame
+) -> tuple[dict[str, Any], Any]:
+    """Count what came in and what became of it; draw what is left.
+
+    Returns:
+        The counts per dataset, and a plotly figure of the corpus.
+
+    Raises:
+        RuntimeError: Posts were lost: rows in are not kept + quarantined + dropped.
+    """
+    rows = reporting.count_rows(judged)
+    dropped = sum(rows["all"][reason] for reason in cleaning.DROP_REASONS)
+    if len(corpus) + len(quarantine) + dropped != len(judged):
+        raise RuntimeError(
+            f"ingestion: {len(judged)} posts in, but {len(corpus)} kept + {len(quarantine)} "
+            f"quarantined + {dropped} dropped; this is a defect, please report it"
+        )
+    for dataset, count in rows.items():
+        logger.info("%s: %d in, %d kept", dataset, count["in"], count["kept"])
+    report = {
+        "rows": rows,
+        "repairs": reporting.count_names(judged, "repairs"),
+        "flags": reporting.count_names(judged, "flags"),
+    }
+    return report, reporting.draw_rows(corpus)
+
+
+def _append(names: "pd.Series[Any]", more: Any) -> "pd.Series[Any]":
+    """Join two columns of lists row by row; parquet hands lists back as arrays."""
+    joined = [[*first, *second] for first, second in zip(names, more, strict=True)]
+    return pd.Series(joined, index=names.index, dtype="object")

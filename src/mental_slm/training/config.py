@@ -1,0 +1,119 @@
+"""What a training worker is told: a file of plain values, checked before anything heavy loads."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from mental_slm.options import Options
+
+
+class LoraOptions(Options):
+    """The size and the place of the low-rank adapter (Hu et al. 2021)."""
+
+    r: int = Field(
+        default=16, gt=0, description="Rank: more learns more, costs memory and disk in proportion."
+    )
+    alpha: int = Field(
+        default=32, gt=0, description="The update is scaled by alpha / r; usually 2 r."
+    )
+    dropout: float = Field(
+        default=0.05, ge=0, lt=1, description="Share of the adapter's inputs dropped in training."
+    )
+    targets: Literal["all-linear"] | list[str] = Field(
+        default="all-linear",
+        description=(
+            "all-linear: every linear layer but the head; or names of layers, e.g. [q_proj, v_proj]."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _head_stays_frozen(self) -> "LoraOptions":
+        if "lm_head" in self.targets:
+            raise ValueError(
+                "lora.targets: lm_head stays frozen, because its loss is computed on labelled "
+                "positions only; leave it out"
+            )
+        return self
+
+
+class TrainingOptions(Options):
+    """Everything that shapes an adapter apart from the data and the base model."""
+
+    num_epochs: float = Field(
+        default=1.0, gt=0, description="Passes over the training pairs; 0.5 is half of them."
+    )
+    max_steps: int | None = Field(
+        default=None, gt=0, description="Optimiser steps; takes the place of num_epochs if set."
+    )
+    batch_size: int = Field(
+        default=1, gt=0, description="Packed rows per micro-batch; memory grows with it."
+    )
+    gradient_accumulation_steps: int = Field(
+        default=1,
+        gt=0,
+        description="Micro-batches per optimiser step, weighted by their answer tokens.",
+    )
+    learning_rate: float = Field(default=5e-4, gt=0, description="Peak of the cosine schedule.")
+    warmup: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the steps that raises the rate from zero."
+    )
+    max_length: int = Field(
+        default=512,
+        gt=1,
+        description=(
+            "Tokens per packed row. Pairs longer than that are left out, never cut. On a CPU rows "
+            "beyond 512 cost more attention than packing saves."
+        ),
+    )
+    save_steps: int = Field(default=20, gt=0, description="Steps between two checkpoints.")
+    eval_steps: int = Field(default=20, gt=0, description="Steps between two validations.")
+    logging_steps: int = Field(default=5, gt=0, description="Steps between two log lines.")
+    seed: int = Field(
+        default=0, ge=0, description="Seeds the adapter, the order of the pairs and the dropout."
+    )
+    quantisation: Literal["nf4", "none"] = Field(
+        default="nf4",
+        description="nf4: frozen weights in 4.127 bits each (QLoRA); none: as stored.",
+    )
+    lora: LoraOptions = Field(default=LoraOptions(), description="The adapter.")
+
+
+class WorkerConfig(Options):
+    """The worker's config file.
+
+    The pair files are JSON Lines with ``input_ids`` and ``prompt_length`` (see
+    :class:`mental_slm.language_model.chat.EncodedPair`): tokens, so that what was audited is what
+    is trained on.
+    """
+
+    base_folder: Path = Field(description="Folder of the base model.")
+    base_digest: str = Field(description="Digest of the base model; decides on resuming.")
+    base_reference: str = Field(
+        description="What adapter_config.json names as base: a folder or a hub id."
+    )
+    base_revision: str | None = Field(default=None, description="Hub revision of the base.")
+    train_file: Path = Field(description="Encoded training pairs.")
+    validation_file: Path = Field(description="Encoded validation pairs.")
+    output_folder: Path = Field(
+        description="Receives checkpoints/, best/, adapter/ and training_log.json."
+    )
+    threads: int | Literal["auto"] = Field(default="auto", description="CPU threads.")
+    training: TrainingOptions = Field(description="Options of the training.")
+
+
+def read_config(path: Path) -> WorkerConfig:
+    """Read and check a config file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Names the file and the keys at fault.
+    """
+    try:
+        return WorkerConfig.model_validate_json(path.read_text("utf-8"))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise ValueError(f"{path}: {faults}") from error
