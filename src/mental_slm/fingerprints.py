@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mental_slm.references import FILE_NAME as REFERENCE_FILE
 from mental_slm.storage import write_text
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ FILE_NAME = "fingerprint.json"
 
 def digest(value: Any) -> str:
     """Return 16 hex digits of the SHA-256 of a JSON-serialisable value (keys sorted)."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_as_json)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def digest_file(path: Path) -> str:
@@ -33,18 +34,24 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_folder(folder: Path) -> str:
-    """Return 16 hex digits over the names and contents of all files below ``folder``.
+def content_files(folder: Path) -> list[str]:
+    """Return the names of the files that make up an artefact, relative to its folder, sorted.
 
-    Hidden files and the fingerprint itself do not count: they say how an artefact was made, not
-    what it is.
+    Hidden files and folders, the fingerprint and the catalog's note do not count: they say how an
+    artefact was made, not what it is.
     """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.name != FILE_NAME
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        name.as_posix()
+        for name in names
+        if name.name not in (FILE_NAME, REFERENCE_FILE)
+        and not any(part.startswith(".") for part in name.parts)
     )
-    return digest([[str(path.relative_to(folder)), digest_file(path)] for path in files])
+
+
+def digest_folder(folder: Path) -> str:
+    """Return 16 hex digits over the names and contents of :func:`content_files`."""
+    return digest([[name, digest_file(folder / name)] for name in content_files(folder)])
 
 
 def digest_code(*modules: str) -> str:
@@ -56,7 +63,10 @@ def digest_code(*modules: str) -> str:
             raise ModuleNotFoundError(f"{name}: no such module to take the code digest of")
         origin = Path(spec.origin)
         files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-        sources += [[f"{name}/{file.name}", digest_file(file)] for file in files]
+        sources += [
+            [f"{name}/{file.relative_to(origin.parent).as_posix()}", digest_file(file)]
+            for file in files
+        ]
     return digest(sources)
 
 
@@ -84,8 +94,8 @@ class Fingerprint:
             logger.info("%s: no earlier result in %s, starting afresh", self.stage, folder)
             return False
         try:
-            known = json.loads(path.read_text("utf-8"))
-        except json.JSONDecodeError:
+            known = dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError):  # cut off, or not the JSON object it was
             logger.warning("%s: %s is damaged, doing the work again", self.stage, path)
             return False
         changed = sorted(
@@ -107,3 +117,9 @@ class Fingerprint:
     def unseal(folder: Path) -> None:
         """Mark the work in ``folder`` as unfinished. Call this before changing it."""
         (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, set | frozenset):  # their order changes from process to process
+        return sorted(value)
+    return str(value)

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+#: Where the catalog notes a reference, inside the folder of the published artefact.
+FILE_NAME = "reference.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:

@@ -27,6 +27,9 @@ _RISK = re.compile(
     re.IGNORECASE,
 )
 
+#: The list as a regular expression (case aside), for programs that cannot import this one.
+RISK_PATTERN = _RISK.pattern
+
 
 def mentions_risk(text: str) -> bool:
     """Tell whether a text speaks of suicide or self-harm in the words of a fixed list."""

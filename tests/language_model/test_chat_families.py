@@ -1,5 +1,4 @@
 """Chat rendering with the real tokenizers of the three model environments."""
-# ruff: noqa: RUF001 - DeepSeek spells its tokens with a full-width bar
 
 import json
 from pathlib import Path

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -16,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from mental_slm.fingerprints import Fingerprint, digest, digest_code
+from mental_slm.fingerprints import Fingerprint, digest_code, digest_folder
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.references import ModelRef
 from mental_slm.storage import publish_folder
@@ -73,26 +74,16 @@ def obtain_model(options: ModelOptions, cache: Path) -> ModelRef:
 def describe_folder(folder: Path, name: str, origin: str) -> ModelRef:
     """Describe a model folder without loading its weights.
 
-    The digest covers the config, the tokenizer and the size and header of the weights; hashing the
-    bytes of a 3B model at every run would take longer than the check is worth.
+    The digest covers every byte, at about a second per gigabyte.
     """
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    headers = {
-        path.name: _safetensors_header(path) for path in sorted(folder.glob("*.safetensors"))
-    }
-    shapes = [
-        entry["shape"]
-        for header in headers.values()
-        for key, entry in header.items()
-        if key != "__metadata__"
-    ]
     return ModelRef(
         path=folder,
-        digest=digest([config, _text_digests(folder), headers, _weight_samples(folder)]),
+        digest=digest_folder(folder),
         name=name,
         family=config["model_type"],
         origin=origin,
-        parameters=sum(_product(shape) for shape in shapes),
+        parameters=sum(map(_count_weights, folder.glob("*.safetensors"))),
     )
 
 
@@ -148,11 +139,11 @@ def _build_once(cache: Path, options: ModelOptions, build: Callable[[Path], None
     folder = cache / f"{options.name.split('/')[-1]}-{options.source}"
     made_from = Fingerprint.of(
         "base model",
-        package=digest([_gguf_file().name, _gguf_file().stat().st_size]),
+        package=f"{_gguf_file().name} {_gguf_file().stat().st_size}",
         code=digest_code("mental_slm.language_model.source"),
     )
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{folder.name}.lock"):  # two runs at once convert only once
+    with FileLock(cache / f".{folder.name}.build.lock"):  # two runs at once convert only once
         if made_from.matches(folder):
             return folder
         staging = cache / f".{folder.name}.staging"
@@ -210,8 +201,8 @@ def _make_random(folder: Path) -> None:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LlamaForCausalLM(config).to(torch.bfloat16)
-    _save(model, tokenizer, folder)
+        model: Any = LlamaForCausalLM(config)
+    _save(model.to(torch.bfloat16), tokenizer, folder)
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -244,33 +235,8 @@ def _quiet_transformers() -> Iterator[None]:
         library.set_verbosity(verbosity)
 
 
-def _safetensors_header(path: Path) -> dict[str, Any]:
+def _count_weights(path: Path) -> int:
+    """Add up the shapes in the header of a safetensors file (8 bytes of length, then JSON)."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return dict(json.loads(file.read(length)))
-
-
-def _text_digests(folder: Path) -> str:
-    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-    return digest(
-        [(folder / name).read_text("utf-8") for name in names if (folder / name).exists()]
-    )
-
-
-def _weight_samples(folder: Path) -> list[list[Any]]:
-    """Digest 16 blocks of 64 KiB of each weight file: enough to tell two trainings apart."""
-    samples = []
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            for block in range(16):
-                file.seek(size * block // 16)
-                samples.append([path.name, size, block, digest(file.read(65536).hex())])
-    return samples
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")

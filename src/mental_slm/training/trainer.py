@@ -47,14 +47,15 @@ class AdapterTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # the rows are laid out in order for the whole run, see batches.plan_rows
-        return torch.utils.data.SequentialSampler(train_dataset or self.train_dataset)
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        return torch.utils.data.SequentialSampler(rows)
 
     def compute_loss(
         self,
         model: Any,
         inputs: dict[str, torch.Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """Return the micro-batch's share of the step's mean loss per answer token.
 
@@ -80,7 +81,8 @@ class AdapterTrainer(Trainer):
         Raises:
             FloatingPointError: The validation loss is not a number.
         """
-        loss = mean_loss(self.model, self.eval_dataset, self._compute_dtype)
+        batches: Any = self.eval_dataset
+        loss = mean_loss(self.model, batches, self._compute_dtype)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the validation loss became {loss} at step {self.state.global_step}; "

@@ -39,7 +39,7 @@ from mental_slm.training.batches import (
 from mental_slm.training.checkpoints import KEPT, open_checkpoints, step_of
 from mental_slm.training.config import LoraOptions, TrainingOptions, WorkerConfig, read_config
 from mental_slm.training.loss import check_head
-from mental_slm.training.trainer import AdapterTrainer, save_adapter
+from mental_slm.training.trainer import AdapterTrainer
 
 logger = logging.getLogger(__name__)
 

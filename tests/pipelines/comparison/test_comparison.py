@@ -144,7 +144,7 @@ def test_an_unusable_file_is_named_and_the_rest_goes_on(
     assert "smollm2-tuned" in table
     left_out = table.split("## Left out")[1]
     assert "`other/sample/metrics.json`" in left_out and reason in left_out
-    assert "leaves out other/sample/metrics.json" in caplog.text
+    assert "left out other/sample/metrics.json" in caplog.text
 
 
 def test_nothing_usable_is_an_error_with_the_remedy(

@@ -137,6 +137,18 @@ def test_other_settings_never_reuse_an_answer(
     assert len(_journal(tmp_path, tiny_model).read_bytes().splitlines()) == 6
 
 
+def test_in_bfloat16_other_batches_never_reuse_an_answer(
+    tmp_path: Path, tiny_model: ModelRef, make_pairs: Callable[..., Pairs]
+) -> None:
+    """Rounding depends on the batch there, so a reused answer would not be the one of this run."""
+    items = make_pairs(4, "test")
+    for batch_size, generated in ((2, 4), (2, 4), (3, 8)):
+        _answers(items, tiny_model, tmp_path, dtype="bfloat16", batch_size=batch_size)
+        assert len(_journal(tmp_path, tiny_model).read_bytes().splitlines()) == generated
+    _answers(items[:3], tiny_model, tmp_path, dtype="bfloat16", batch_size=2)
+    assert len(_journal(tmp_path, tiny_model).read_bytes().splitlines()) > 8
+
+
 def test_another_prompt_or_another_model_never_reuses_an_answer(
     tmp_path: Path, tiny_model: ModelRef, make_pairs: Callable[..., Pairs]
 ) -> None:

@@ -89,7 +89,7 @@ def test_isear_keeps_pipes_quotes_and_line_breaks_apart(write_raw):
     lines = [
         ISEAR,
         isear_line(text='When she said \\"go\\", I left.'),
-        isear_line("fear", "first áline | second"),
+        isear_line("fear", "firstáline | second"),
         isear_line("guilt", "[ No response.]", person="11002"),
     ]
     posts = parsers.read_isear(write_raw("\n".join(lines) + "\n", "isear.csv", rows=3), "salt")

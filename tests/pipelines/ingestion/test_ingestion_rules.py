@@ -75,7 +75,7 @@ def test_isear_is_split_by_content_not_by_order():
     )
     split = splitting.split_isear(posts)
     assert split[posts["label"] == "joy"].value_counts().to_dict() == {"train": 18, "test": 2}
-    shuffled = posts.sample(frac=1, random_state=1)
+    shuffled = posts.sample(frac=1, random_state=1).assign(source_row=range(40))
     again = splitting.split_isear(shuffled)
     assert again.sort_index().tolist() == split.tolist()
 
@@ -174,6 +174,17 @@ def test_leaks_are_found_exact_and_near_across_datasets():
     with pytest.raises(guard.LeakageError, match=r"2 pairs[\s\S]*r0[\s\S]*r3") as error:
         guard.refuse_leaks(leaks)
     assert "seven" not in str(error.value)
+
+
+def test_val_must_not_repeat_test_but_may_repeat_val():
+    posts = posts_of(
+        ("DR", LONG, "yes", "val"), ("SDCNL", LONG, "suicidal", "val"), ("DR", LONG, "yes", "test")
+    )
+    leaks = guard.find_leaks(posts, 0.9)
+    assert leaks[["from_part", "into_part"]].to_numpy().tolist() == [
+        ["DR val", "DR test"],
+        ["SDCNL val", "DR test"],
+    ]
 
 
 def test_the_prefix_filter_finds_what_comparing_all_pairs_finds():

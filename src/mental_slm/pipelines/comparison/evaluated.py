@@ -1,6 +1,5 @@
 """Reading the metrics of all evaluated models, as far as the comparison needs them."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
@@ -9,8 +8,6 @@ from kedro.io import DatasetError
 from pydantic import BaseModel, ValidationError, model_validator
 
 from mental_slm.tasks import TASKS
-
-logger = logging.getLogger(__name__)
 
 OVERALL = "overall"
 
@@ -132,8 +129,7 @@ def read_groups(
         partitions: Id such as ``smollm2/sample`` to a function that loads the metrics file.
 
     Returns:
-        The groups, ordered by edition, and the files left out with the reason. Each of these is
-        also logged as a warning; the others are not affected.
+        The groups, ordered by edition, and the files left out with the reason.
 
     Raises:
         ValueError: No file could be used.
@@ -152,10 +148,6 @@ def read_groups(
         else:
             key = (metrics.data.edition, metrics.data.items_digest)
             by_items.setdefault(key, {})[name] = metrics
-    for name, reason in left_out.items():
-        logger.warning(
-            "comparison leaves out %s/metrics.json: %s; evaluate that model again", name, reason
-        )
     if not by_items:
         raise ValueError(
             "comparison: no usable metrics among "

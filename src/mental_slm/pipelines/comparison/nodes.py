@@ -1,5 +1,6 @@
 """Nodes of the comparison pipeline: one table, one figure."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from mental_slm.pipelines.comparison.evaluated import (
 )
 from mental_slm.pipelines.comparison.options import ComparisonOptions
 from mental_slm.tasks import TASKS
+
+logger = logging.getLogger(__name__)
 
 _BASELINES = {"majority": "majority label", "tfidf": "TF-IDF + logistic regression"}
 
@@ -30,12 +33,14 @@ def tabulate_models(metrics: dict[str, Callable[[], Any]], options: ComparisonOp
         options: Number of decimals.
 
     Returns:
-        The Markdown text; it also names the files left out and why.
+        The Markdown text. Files left out are named in it, and logged, with the reason.
 
     Raises:
         ValueError: No file could be used.
     """
     groups, left_out = read_groups(metrics)
+    for name, reason in left_out.items():
+        logger.warning("left out %s/metrics.json: %s; evaluate that model again", name, reason)
     lines = [
         "# Comparison of models",
         "",

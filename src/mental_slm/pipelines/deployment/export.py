@@ -20,8 +20,6 @@ from typing import Any
 
 from mental_slm.pipelines.deployment.weights import WeightFiles
 
-logger = logging.getLogger(__name__)
-
 GRAPH_FILE = "model.onnx"
 DATA_FILE = "model.onnx.data"
 FAMILIES = ("llama", "qwen2")
@@ -30,13 +28,14 @@ LAYER_INPUTS = ("hidden", "cos", "sin", "mask")
 FIXED_ROTARY = ("default", "llama3", "linear", "yarn")
 
 
-def export_decoder(model_folder: Path, target: Path, opset: int) -> None:
+def export_decoder(model_folder: Path, target: Path, opset: int, log_file: Path) -> None:
     """Export a Llama or Qwen2 model to ``target/model.onnx`` with its weights beside the graph.
 
     Args:
         model_folder: In the Hugging Face format.
-        target: An existing, empty folder. ``export.log`` in it keeps what the exporter said.
+        target: An existing, empty folder.
         opset: Version of the ONNX operator set.
+        log_file: Receives what torch's exporter says.
 
     Raises:
         ValueError: A family or a setting the decoder does not compute; names the config key.
@@ -46,7 +45,7 @@ def export_decoder(model_folder: Path, target: Path, opset: int) -> None:
     config = read_config(model_folder)
     weights = WeightFiles(model_folder)
     tied = bool(config.tie_word_embeddings) or "lm_head.weight" not in weights
-    with exporter_noise_to(target / ".export.log"):
+    with exporter_noise_to(log_file):
         unit = _export_unit(config, weights, tied, opset)
     model = _stack_layers(unit, config.num_hidden_layers)
     _attach_weights(model.graph, weights)

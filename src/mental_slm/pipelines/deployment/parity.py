@@ -1,0 +1,255 @@
+"""How close an exported model is to the original, and how fast: numbers, then gates.
+
+The original answers first and its logits stay in memory; then each exported artefact is loaded in
+its turn, so that never more than one model is held.
+"""
+
+import gc
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from mental_slm.language_model.chat import encode_pair
+from mental_slm.language_model.loading import load_model
+from mental_slm.pipelines.deployment.decoding import Array, OnnxDecoder
+from mental_slm.pipelines.deployment.options import ParityOptions
+from mental_slm.references import OnnxRef
+
+logger = logging.getLogger(__name__)
+
+#: A token counts as decided where the first choice leads the second by this probability.
+DECIDED_LEAD = 0.1
+
+
+class ParityBroken(RuntimeError):
+    """An exported model differs from the original by more than its gates allow."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One held-out pair as token ids.
+
+    Attributes:
+        token_ids: Prompt and response, cut at the limit.
+        prompt_length: How many of them belong to the prompt.
+    """
+
+    token_ids: list[int]
+    prompt_length: int
+
+
+def draw_samples(
+    pairs: Sequence[dict[str, Any]], tokenizer: Any, options: ParityOptions
+) -> list[Sample]:
+    """Choose and encode held-out pairs. Ids are hashes, so their order is a fair draw.
+
+    Raises:
+        ValueError: There is no pair.
+    """
+    if not pairs:
+        raise ValueError("pairs_test is empty: parity is measured on held-out pairs")
+    chosen = sorted(pairs, key=lambda pair: str(pair["pair_id"]))[: options.prompts]
+    encoded = [encode_pair(tokenizer, pair["messages"]) for pair in chosen]
+    return [
+        Sample(pair.input_ids[: options.tokens], min(pair.prompt_length, options.tokens))
+        for pair in encoded
+    ]
+
+
+def measure_original(
+    folder: Path, samples: Sequence[Sample], speed_tokens: int
+) -> tuple[list[Array], dict[str, Any]]:
+    """Run the original model in float32 with torch.
+
+    Returns:
+        Logits ``[tokens, vocabulary]`` per sample, and the report of the original: loss of the
+        responses, size, speed.
+    """
+    import torch
+
+    model = load_model(folder, "float32")
+
+    def forward(token_ids: Sequence[int], cache: Any) -> tuple[Array, Any]:
+        with torch.inference_mode():
+            output = model(
+                input_ids=torch.tensor([list(token_ids)], device=model.device),
+                past_key_values=cache,
+                use_cache=True,
+            )
+        return output.logits[0].float().cpu().numpy(), output.past_key_values
+
+    logits = [forward(sample.token_ids, None)[0] for sample in samples]
+    report = {
+        "engine": f"torch {torch.__version__}",
+        "precision": "fp32",
+        "size_bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        "response_nll": _response_nll(logits, samples),
+        **_speed(forward, lambda: None, samples[0], speed_tokens),
+    }
+    del model
+    gc.collect()
+    return logits, report
+
+
+def measure_exported(
+    artefact: OnnxRef,
+    samples: Sequence[Sample],
+    original: Sequence[Array],
+    options: ParityOptions,
+    threads: int,
+) -> dict[str, Any]:
+    """Run an exported model on the same samples and compare.
+
+    Returns:
+        Differences (see :func:`compare_logits`), loss of the responses, the largest difference of
+        stepwise decoding from one forward pass, size, speed.
+    """
+    import onnxruntime
+
+    decoder = OnnxDecoder(artefact.path / artefact.model_file, threads)
+    logits = [decoder.forward(sample.token_ids, decoder.empty_cache())[0] for sample in samples]
+    return {
+        "engine": f"onnxruntime {onnxruntime.__version__}",
+        "precision": artefact.precision,
+        "size_bytes": artefact.size_bytes,
+        **compare_logits(original, logits),
+        "stepwise_difference": _stepwise_difference(
+            decoder, samples[0], logits[0], options.stepwise_tokens
+        ),
+        "response_nll": _response_nll(logits, samples),
+        **_speed(decoder.forward, decoder.empty_cache, samples[0], options.speed_tokens),
+    }
+
+
+def compare_logits(original: Sequence[Array], other: Sequence[Array]) -> dict[str, Any]:
+    """Compare next-token distributions, token by token.
+
+    Args:
+        original: ``[tokens, vocabulary]`` per sample.
+        other: Same shapes.
+
+    Returns:
+        ``max_logit_difference``; ``kl``: mean divergence of the other from the original, in nats;
+        ``kl_share``: the same divided by the divergence of a uniform guess, ``log V - H``;
+        ``top1_agreement`` over all tokens; ``decided_top1_agreement`` over the ``decided_tokens``
+        (None without any); ``tokens``.
+    """
+    differences, divergences, knowledge, same, decided = [], [], [], [], []
+    for expected, found in zip(original, other, strict=True):
+        differences.append(float(np.abs(expected - found).max()))
+        log_p, log_q = _log_softmax(expected), _log_softmax(found)
+        p = np.exp(log_p)
+        divergences += (p * (log_p - log_q)).sum(-1).tolist()
+        knowledge += (np.log(p.shape[-1]) + (p * log_p).sum(-1)).tolist()
+        same += (expected.argmax(-1) == found.argmax(-1)).tolist()
+        second, first = np.partition(p, -2, axis=-1)[:, -2:].T
+        decided += (first - second >= DECIDED_LEAD).tolist()
+    agreement = [equal for equal, clear in zip(same, decided, strict=True) if clear]
+    return {
+        "max_logit_difference": max(differences),
+        "kl": float(np.mean(divergences)),
+        "kl_share": float(np.sum(divergences) / np.sum(knowledge)),
+        "top1_agreement": float(np.mean(same)),
+        "decided_top1_agreement": float(np.mean(agreement)) if agreement else None,
+        "decided_tokens": len(agreement),
+        "tokens": len(same),
+    }
+
+
+def check_gates(
+    fp32: dict[str, Any], int8: dict[str, Any], options: ParityOptions
+) -> list[dict[str, Any]]:
+    """Compare the numbers with the allowed ones.
+
+    A number that is not finite passes no gate.
+
+    Returns:
+        One entry per gate: ``gate``, ``value``, ``limit``, ``passed``.
+
+    Raises:
+        ParityBroken: Names each broken gate with its number and its limit.
+    """
+    highest = {
+        "fp32_max_difference": max(fp32["max_logit_difference"], fp32["stepwise_difference"]),
+        "int8_max_kl": int8["kl"],
+        "int8_max_kl_share": int8["kl_share"],
+    }
+    gates = [
+        {"gate": gate, "value": value, "limit": limit, "passed": bool(value <= limit)}
+        for gate, value in highest.items()
+        for limit in [getattr(options, gate)]
+    ]
+    top1 = int8["decided_top1_agreement"]
+    gates.append(
+        {
+            "gate": "int8_min_top1",
+            "value": top1,
+            "limit": options.int8_min_top1,
+            "passed": top1 is None or bool(top1 >= options.int8_min_top1),
+        }
+    )
+    broken = [
+        f"{gate['gate']}: {gate['value']:.3g}, allowed {gate['limit']:.3g}"
+        for gate in gates
+        if not gate["passed"]
+    ]
+    if broken:
+        raise ParityBroken(
+            f"the exported model is not the original: {'; '.join(broken)}. Export again "
+            "(remove the deployment workspace), take smaller blocks (deployment.int8.block_size) "
+            "or, knowingly, move the gate (deployment.parity)"
+        )
+    return gates
+
+
+def _stepwise_difference(
+    decoder: OnnxDecoder, sample: Sample, whole: Array, stepwise_tokens: int
+) -> float:
+    """Feed the last tokens one by one and return the largest difference to the whole pass."""
+    start = max(1, len(sample.token_ids) - stepwise_tokens)
+    _, cache = decoder.forward(sample.token_ids[:start], decoder.empty_cache())
+    largest = 0.0
+    for position in range(start, len(sample.token_ids)):
+        logits, cache = decoder.forward([sample.token_ids[position]], cache)
+        largest = max(largest, float(np.abs(logits[0] - whole[position]).max()))
+    return largest
+
+
+def _response_nll(logits: Sequence[Array], samples: Sequence[Sample]) -> float | None:
+    """Return the mean loss per response token in nats; None where every response was cut off."""
+    losses: list[float] = []
+    for sample, values in zip(samples, logits, strict=True):
+        wanted = sample.token_ids[sample.prompt_length :]
+        if wanted:
+            positions = np.arange(sample.prompt_length - 1, len(sample.token_ids) - 1)
+            losses += (-_log_softmax(values[positions])[np.arange(len(wanted)), wanted]).tolist()
+    return float(np.mean(losses)) if losses else None
+
+
+def _speed(forward: Any, empty_cache: Any, sample: Sample, steps: int) -> dict[str, float]:
+    """Time one prompt and some decoding steps after it; the runs before have warmed up."""
+    prompt = sample.token_ids[: sample.prompt_length]
+    started = time.perf_counter()
+    logits, cache = forward(prompt, empty_cache())
+    prompt_seconds = time.perf_counter() - started
+    seconds = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        logits, cache = forward([int(logits[-1].argmax())], cache)
+        seconds.append(time.perf_counter() - started)
+    return {
+        "prompt_tokens_per_s": round(len(prompt) / prompt_seconds, 1),
+        "decode_tokens_per_s": round(1 / median(seconds), 1),
+    }
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(-1, keepdims=True)
+    result: Array = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return result
