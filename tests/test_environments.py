@@ -32,9 +32,9 @@ SHARED = {"model_cache"}
 
 
 def loader(env: str, **runtime_params: Any) -> OmegaConfigLoader:
-    from mental_slm.settings import CONFIG_LOADER_ARGS
+    from mental_slm.settings import CONFIG_LOADER_ARGS, CONFIG_LOADER_CLASS
 
-    return OmegaConfigLoader(
+    return CONFIG_LOADER_CLASS(
         str(CONF), env=env, runtime_params=runtime_params, **CONFIG_LOADER_ARGS
     )
 

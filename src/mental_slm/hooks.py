@@ -19,6 +19,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from pydantic import BaseModel
 
 from mental_slm.fingerprints import digest_file
 from mental_slm.storage import write_text
@@ -127,7 +128,8 @@ def check_base_model(params: dict[str, Any]) -> None:
     from mental_slm.language_model.source import ModelUnavailable, check_source
 
     try:
-        check_source(ModelOptions(**params["model"]))
+        # Kedro hands over a validated block as an object, an unvalidated one as a dictionary
+        check_source(ModelOptions.model_validate(params["model"]))
     except ModelUnavailable as error:
         raise KedroCliError(str(error)) from error
 
@@ -234,7 +236,10 @@ class RunRecorder:
             "env": run_params.get("env"),
             "globals": dict(self._context.config_loader["globals"]),
             "pipelines": run_params.get("pipeline_names") or run_params.get("pipeline_name"),
-            "parameters": self._context.params,
+            "parameters": {
+                name: block.model_dump(mode="json") if isinstance(block, BaseModel) else block
+                for name, block in self._context.params.items()
+            },
             "git": describe_git(project),
             "python": platform.python_version(),
             "packages": describe_packages(),

@@ -50,7 +50,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with ``\\n`` line ends, atomically."""
+    r"""Write ``text`` as UTF-8 with ``\n`` line ends, atomically."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 

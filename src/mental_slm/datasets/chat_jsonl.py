@@ -28,10 +28,10 @@ def read_jsonl(path: Path) -> Iterator[Row]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write objects as JSON Lines, atomically and as they come.
+    r"""Write objects as JSON Lines, atomically and as they come.
 
     Keys keep the order they are given in, text stays as it is (no ASCII escapes), every line ends
-    with ``\\n``: equal rows give equal bytes.
+    with ``\n``: equal rows give equal bytes.
 
     Raises:
         ValueError: Names the file and the row (from 0) that cannot be written.

@@ -19,7 +19,7 @@ COLUMNS = (
 )
 
 
-def render_card(  # noqa: PLR0913 - one argument per source of facts
+def render_card(
     model: ModelRef,
     adapter: AdapterRef,
     audit: dict[str, Any],

@@ -104,7 +104,7 @@ def quantise_weights(
     return _build_once(folder, made_from, build, "int8", options.opset, onnx_model.digest)
 
 
-def check_parity(  # noqa: PLR0913 - kedro passes one argument per input
+def check_parity(
     merged_model: ModelRef,
     onnx_model: OnnxRef,
     onnx_int8_model: OnnxRef,
@@ -189,7 +189,7 @@ def convert_to_dlc(
     )
 
 
-def write_model_card(  # noqa: PLR0913 - kedro passes one argument per input
+def write_model_card(
     merged_model: ModelRef,
     adapter: AdapterRef,
     token_audit: dict[str, Any],
@@ -204,7 +204,7 @@ def write_model_card(  # noqa: PLR0913 - kedro passes one argument per input
     )
 
 
-def assemble_bundle(  # noqa: PLR0913 - kedro passes one argument per input
+def assemble_bundle(
     onnx_int8_model: OnnxRef,
     merged_model: ModelRef,
     pairs_test: list[dict[str, Any]],
@@ -283,7 +283,7 @@ def assemble_bundle(  # noqa: PLR0913 - kedro passes one argument per input
     )
 
 
-def _build_once(  # noqa: PLR0913 - the parts of a reference
+def _build_once(
     folder: Path,
     made_from: Fingerprint,
     build: Callable[[Path], None],

@@ -92,8 +92,6 @@ def measure_original(
         "response_nll": _response_nll(logits, samples),
         **_speed(forward, lambda: None, samples[0], speed_tokens),
     }
-    del model
-    gc.collect()
     return logits, report
 
 
@@ -112,6 +110,7 @@ def measure_exported(
     """
     import onnxruntime
 
+    gc.collect()  # the model before this one may hang in a circle of references
     decoder = OnnxDecoder(artefact.path / artefact.model_file, threads)
     logits = [decoder.forward(sample.token_ids, decoder.empty_cache())[0] for sample in samples]
     return {

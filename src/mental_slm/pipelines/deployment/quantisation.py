@@ -35,13 +35,15 @@ def quantise_graph(source: Path, target: Path, block_size: int, accuracy_level: 
     import onnx_ir as ir
 
     model = ir.load(source / GRAPH_FILE)
-    graph = model.graph
+    graph: Any = model.graph
     for node in list(graph):
         if node.op_type == "MatMul" and node.inputs[1].is_initializer():
-            _replace(graph, node, node.inputs[1], False, block_size, accuracy_level)
+            _replace_product(graph, node, node.inputs[1], False, block_size, accuracy_level)
         elif node.op_type == "MatMul" and _transposed_weight(node) is not None:
-            _replace(graph, node, _transposed_weight(node), True, block_size, accuracy_level)
-    _share_embedding(graph, block_size)
+            weight = _transposed_weight(node)
+            _replace_product(graph, node, weight, True, block_size, accuracy_level)
+        elif node.op_type == "Gather" and node.inputs[0].is_initializer():
+            _replace_lookup(graph, node, block_size)
     _drop_unused(graph)
     graph.opset_imports[CONTRIB] = 1
     save_graph(model, target)
@@ -66,28 +68,20 @@ def quantise_matrix(
     return packed, scales.reshape(weight.shape[1], -1)
 
 
-def _replace(
+def _replace_product(
     graph: Any, node: Any, weight: Any, stored_out_in: bool, block_size: int, accuracy_level: int
 ) -> None:
     """Put a ``MatMulNBits`` in the place of a ``MatMul`` with a constant."""
     import onnx_ir as ir
 
-    shape = [int(size) for size in weight.shape]
-    outputs, inputs = shape if stored_out_in else shape[::-1]
-    blocks = -(-inputs // block_size)
-    pair = _LazyPair(weight.const_value, stored_out_in, block_size)
-    packed = _initializer(
-        graph, f"{weight.name}_Q8", pair.packed, (outputs, blocks, block_size), ir.DataType.UINT8
-    )
-    scales = _initializer(
-        graph, f"{weight.name}_scales", pair.scales, (outputs, blocks), ir.DataType.FLOAT
-    )
+    outputs, inputs = weight.shape if stored_out_in else reversed(weight.shape)
+    packed, scales = _quantised(graph, weight, stored_out_in, block_size)
     new = ir.node(
         "MatMulNBits",
         inputs=[node.inputs[0], packed, scales],
         attributes={
-            "K": inputs,
-            "N": outputs,
+            "K": int(inputs),
+            "N": int(outputs),
             "bits": BITS,
             "block_size": block_size,
             "accuracy_level": accuracy_level,
@@ -99,39 +93,45 @@ def _replace(
     _substitute(graph, node, new)
 
 
-def _share_embedding(graph: Any, block_size: int) -> None:
-    """Let the embedding look up rows of the head's integers, where both are one matrix."""
+def _replace_lookup(graph: Any, node: Any, block_size: int) -> None:
+    """Put a ``GatherBlockQuantized`` in the place of the ``Gather`` of the embedding."""
     import onnx_ir as ir
 
-    for node in list(graph):
-        table = node.inputs[0] if node.op_type == "Gather" else None
-        packed = graph.initializers.get(f"{table.name}_Q8") if table is not None else None
-        if packed is None:
-            continue
-        rows, width = (int(size) for size in table.shape)
-        if width % block_size:
-            continue  # the head's rows are padded to whole blocks, the embedding's must not be
-        flat = ir.node(
-            "Reshape",
-            inputs=[packed, _constant(graph, "embedding_shape", np.array([rows, width]))],
-            name="embedding_rows",
-            num_outputs=1,
-        )
-        new = ir.node(
-            "GatherBlockQuantized",
-            inputs=[flat.outputs[0], node.inputs[1], graph.initializers[f"{table.name}_scales"]],
-            attributes={
-                "bits": BITS,
-                "block_size": block_size,
-                "gather_axis": 0,
-                "quantize_axis": 1,
-            },
-            domain=CONTRIB,
-            name=f"{node.name}_Q8",
-            num_outputs=1,
-        )
-        graph.insert_before(node, flat)
-        _substitute(graph, node, new)
+    table = node.inputs[0]
+    rows, width = (int(size) for size in table.shape)
+    if width % block_size:
+        return  # rows of a product are padded to whole blocks, those of a lookup cannot be
+    packed, scales = _quantised(graph, table, True, block_size)
+    flat = ir.node(
+        "Reshape",
+        inputs=[packed, _constant(graph, "embedding_shape", np.array([rows, width]))],
+        name="embedding_rows",
+        num_outputs=1,
+    )
+    new = ir.node(
+        "GatherBlockQuantized",
+        inputs=[flat.outputs[0], node.inputs[1], scales],
+        attributes={"bits": BITS, "block_size": block_size, "gather_axis": 0, "quantize_axis": 1},
+        domain=CONTRIB,
+        name=f"{node.name}_Q8",
+        num_outputs=1,
+    )
+    graph.insert_before(node, flat)
+    _substitute(graph, node, new)
+
+
+def _quantised(graph: Any, weight: Any, stored_out_in: bool, block_size: int) -> tuple[Any, Any]:
+    """Return the integers and scales of a weight; the second user of a weight shares the first's."""
+    import onnx_ir as ir
+
+    names = f"{weight.name}_Q8", f"{weight.name}_scales"
+    if names[0] not in graph.initializers:
+        outputs, inputs = weight.shape if stored_out_in else reversed(weight.shape)
+        shape = int(outputs), -(-int(inputs) // block_size)
+        pair = _LazyPair(weight.const_value, stored_out_in, block_size)
+        _initializer(graph, names[0], pair.packed, (*shape, block_size), ir.DataType.UINT8)
+        _initializer(graph, names[1], pair.scales, shape, ir.DataType.FLOAT)
+    return graph.initializers[names[0]], graph.initializers[names[1]]
 
 
 class _LazyPair:
@@ -157,7 +157,7 @@ class _LazyPair:
         )
 
 
-def _initializer(graph: Any, name: str, make: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _initializer(graph: Any, name: str, make: Any, shape: tuple[int, ...], dtype: Any) -> None:
     import onnx_ir as ir
 
     tensor = ir.LazyTensor(
@@ -166,7 +166,6 @@ def _initializer(graph: Any, name: str, make: Any, shape: tuple[int, ...], dtype
     value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
     value.const_value = tensor
     graph.register_initializer(value)
-    return value
 
 
 def _constant(graph: Any, name: str, array: np.ndarray[Any, Any]) -> Any:
