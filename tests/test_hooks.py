@@ -4,7 +4,7 @@ import sys
 import time
 
 import pytest
-from kedro.framework.cli.utils import KedroCliError
+from click import ClickException
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
@@ -18,24 +18,38 @@ def test_base_environments_keep_the_base_name(env):
 
 def test_an_environment_without_its_own_model_name_is_refused():
     hooks.check_model_name({"model": "qwen"}, "qwen")
-    with pytest.raises(KedroCliError, match="conf/mine/globals.yml: set `model: mine`"):
+    with pytest.raises(ClickException, match="conf/mine/globals.yml: set `model: mine`"):
         hooks.check_model_name({"model": "smollm2"}, "mine")
-    with pytest.raises(KedroCliError, match="`model` is missing"):
+    with pytest.raises(ClickException, match="`model` is missing"):
         hooks.check_model_name({}, None)
 
 
-def test_a_mistyped_parameter_block_is_named(monkeypatch):
-    monkeypatch.setattr(
-        "kedro.framework.project.pipelines", {"__default__": None, "fine_tuning": None}
-    )
+def test_a_mistyped_parameter_block_is_named():
     hooks.check_parameter_blocks({"model": {}, "fine_tuning": {}, "data": "sample"}, {})
-    with pytest.raises(KedroCliError, match="--params: unknown parameter block fine_tunning"):
+    with pytest.raises(ClickException, match="--params: unknown parameter block fine_tunning"):
         hooks.check_parameter_blocks({"fine_tunning": {}}, {"fine_tunning": {}})
+
+
+def test_wrong_parameters_are_told_in_one_line_each():
+    report = (
+        "Parameter validation failed:\n"
+        "- Parameter 'fine_tuning': Failed to instantiate FineTuningOptions for parameter "
+        "'fine_tuning': 2 validation errors for FineTuningOptions\n"
+        "lora.rank_typo\n"
+        "  Extra inputs are not permitted [type=extra_forbidden, input_value=4, input_type=int]\n"
+        "    For further information visit a page\n"
+        "max_steps\n"
+        "  Input should be greater than 0 [type=greater_than, input_value=-1, input_type=int]\n"
+    )
+    first, second = hooks.explain_validation(report)
+    assert first.startswith("fine_tuning.lora.rank_typo: unknown parameter (got 4); see conf/base/")
+    assert second.startswith("fine_tuning.max_steps: Input should be greater than 0 (got -1)")
+    assert hooks.explain_validation("something else") == ["something else"]
 
 
 def test_the_base_model_is_checked_before_any_work():
     model = {"name": "Qwen/Qwen2.5-3B-Instruct", "source": "hub"}
-    with pytest.raises(KedroCliError, match="model.path=DIR"):
+    with pytest.raises(ClickException, match="model.path=DIR"):
         hooks.check_base_model({"model": model})
 
 
@@ -49,7 +63,7 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_ends(tmp_path):
     )
     assert first.stdout is not None
     assert first.stdout.readline().strip() == "locked"
-    with pytest.raises(KedroCliError, match="another `kedro run` is at work"):
+    with pytest.raises(ClickException, match="another `kedro run` is at work"):
         hooks.lock_project(tmp_path)
     first.kill()  # the lock goes with the process, even with kill -9
     first.wait()

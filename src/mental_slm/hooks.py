@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+import re
 import resource
 import subprocess
 import threading
@@ -10,17 +11,20 @@ import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
+from click import ClickException
 from filelock import FileLock, Timeout
-from kedro.framework.cli.utils import KedroCliError
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from kedro.validation.exceptions import ParameterValidationError
 from pydantic import BaseModel
 
+from mental_slm import pipelines
 from mental_slm.fingerprints import digest_file
 from mental_slm.storage import write_text
 
@@ -54,7 +58,7 @@ class RunGuard:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Check that the environment writes to its own folders."""
-        self._params = context.params
+        self._params = read_parameters(context)
         self._project = Path(context.project_path)
         check_model_name(context.config_loader["globals"], context.env)
 
@@ -82,17 +86,50 @@ class RunGuard:
             self._lock = None
 
 
+def read_parameters(context: KedroContext) -> dict[str, Any]:
+    """Return the validated parameters.
+
+    Raises:
+        ClickException: One line per wrong parameter: its full key, what is wrong, the value.
+    """
+    try:
+        return context.params
+    except ParameterValidationError as error:
+        raise ClickException("\n".join(explain_validation(str(error)))) from error
+
+
+def explain_validation(report: str) -> list[str]:
+    """Turn Kedro's report of pydantic errors into one line per parameter.
+
+    The report holds, per block, ``- Parameter '<block>': ...``, then for every wrong field its key
+    on a line of its own and, indented, ``<message> [type=..., input_value=<value>, ...]``.
+    """
+    lines, block, key = [], "", ""
+    for line in report.splitlines():
+        if header := re.match(r"- Parameter '([^']+)'", line):
+            block = header[1]
+        elif found := re.match(r"  (\S.*?) \[type=(\w+), input_value=(.*), input_type=", line):
+            message = "unknown parameter" if found[2] == "extra_forbidden" else found[1]
+            lines.append(
+                f"{block}.{key}: {message} (got {found[3]}); "
+                f"see conf/base/parameters_{block}.yml for what there is"
+            )
+        elif line and not line.startswith(" "):
+            key = line
+    return lines or [report]
+
+
 def check_model_name(config: dict[str, Any], env: str | None) -> None:
     """Make sure that an environment's outputs go to a folder of its own name.
 
     Raises:
-        KedroCliError: ``globals.model`` is missing or names another environment.
+        ClickException: ``globals.model`` is missing or names another environment.
     """
     model = config.get("model")
     if not model:
-        raise KedroCliError("conf/base/globals.yml: `model` is missing; set it to a folder name")
+        raise ClickException("conf/base/globals.yml: `model` is missing; set it to a folder name")
     if env not in (None, "base", "local") and model != env:
-        raise KedroCliError(
+        raise ClickException(
             f"conf/{env}/globals.yml: set `model: {env}` (it is {model!r}), or two models would "
             "write to the same files"
         )
@@ -104,15 +141,14 @@ def check_parameter_blocks(params: dict[str, Any], runtime_params: dict[str, Any
     Keys inside a block are checked by its options class; a mistyped block would pass silently.
 
     Raises:
-        KedroCliError: Names the block and the known ones.
+        ClickException: Names the block and the known ones.
     """
-    from kedro.framework.project import pipelines
-
-    known = {"model", *pipelines.keys()} - {"__default__"}
+    # the folders, not the registry: `--pipelines x` registers x alone
+    known = {"model", *(module.name for module in iter_modules(pipelines.__path__))}
     unknown = sorted(set(params) - known - {"data"})
     if unknown:
         where = "--params" if set(unknown) & set(runtime_params) else "conf"
-        raise KedroCliError(
+        raise ClickException(
             f"{where}: unknown parameter block {', '.join(unknown)}; "
             f"known: {', '.join(sorted(known))} (and `data`)"
         )
@@ -122,7 +158,7 @@ def check_base_model(params: dict[str, Any]) -> None:
     """Make sure before any work that the base model can be had.
 
     Raises:
-        KedroCliError: Says which file, package or variable is missing.
+        ClickException: Says which file, package or variable is missing.
     """
     from mental_slm.language_model.options import ModelOptions
     from mental_slm.language_model.source import ModelUnavailable, check_source
@@ -131,20 +167,20 @@ def check_base_model(params: dict[str, Any]) -> None:
         # Kedro hands over a validated block as an object, an unvalidated one as a dictionary
         check_source(ModelOptions.model_validate(params["model"]))
     except ModelUnavailable as error:
-        raise KedroCliError(str(error)) from error
+        raise ClickException(str(error)) from error
 
 
 def lock_project(project: Path) -> FileLock:
     """Take the project's lock; the system frees it when the process ends, however it ends.
 
     Raises:
-        KedroCliError: Another run holds it.
+        ClickException: Another run holds it.
     """
     lock = FileLock(project / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise KedroCliError(
+        raise ClickException(
             f"another `kedro run` is at work in {project}; wait for it to end, or use a second "
             "clone of the project"
         ) from error

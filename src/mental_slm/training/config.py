@@ -67,7 +67,7 @@ class TrainingOptions(Options):
         ),
     )
     save_steps: int = Field(default=20, gt=0, description="Steps between two checkpoints.")
-    eval_steps: int = Field(default=20, gt=0, description="Steps between two validations.")
+    eval_steps: int = Field(default=30, gt=0, description="Steps between two validations.")
     logging_steps: int = Field(default=5, gt=0, description="Steps between two log lines.")
     seed: int = Field(
         default=0, ge=0, description="Seeds the adapter, the order of the pairs and the dropout."

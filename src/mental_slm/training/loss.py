@@ -37,7 +37,7 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor], dtype: torch.dtype) 
         hidden = causal.base_model(
             input_ids=batch["input_ids"].to(causal.device),
             position_ids=batch["position_ids"].to(causal.device),
-            use_cache=False,
+            use_cache=False,  # with a cache, positions would not keep packed pairs apart
         ).last_hidden_state
     targets = batch["labels"][:, 1:].to(hidden.device)  # a position predicts the token after it
     labelled = targets.ne(IGNORED)

@@ -184,6 +184,10 @@ def test_an_unknown_dataset_is_refused_with_the_allowed_ones():
         IngestionOptions(datasets="ISEAR+Redit")
 
 
+def test_the_salt_is_not_written_down():
+    assert "pepper" not in IngestionOptions(group_salt="pepper").model_dump_json()
+
+
 def test_the_parameter_file_states_the_defaults():
     text = (PROJECT / "conf" / "base" / "parameters_ingestion.yml").read_text("utf-8")
     assert IngestionOptions.model_validate(yaml.safe_load(text)["ingestion"]) == IngestionOptions()

@@ -149,8 +149,8 @@ class _LazyPair:
         return self._quantise()[1]
 
     def _quantise(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        # done once for the integers and once for the scales: half a second more per 100M weights
-        # against holding the integers of the whole model
+        # done twice, for the integers and for the scales: seconds, against holding both of them for
+        # the whole model until they are written
         weight = self._weight.numpy()
         return quantise_matrix(
             np.ascontiguousarray(weight.T) if self._stored_out_in else weight, self._block_size

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +187,7 @@ def merge_adapter(
         losses = merge(
             base_model, adapter, in_order[: options.merge.check_pairs], options.merge, merged
         )
-        # an adapter may touch few weights, so every byte counts here, not a sample of them
-        described = replace(
-            describe_folder(merged, f"{base_model.name}-tuned", "merged"),
-            digest=digest_folder(merged),
-        )
+        described = describe_folder(merged, f"{base_model.name}-tuned", "merged")
         write_text(reference, json.dumps(described.to_json(), indent=2) + "\n")
         write_text(report, json.dumps(losses, indent=2) + "\n")
         made_from.seal(folder)

@@ -12,8 +12,12 @@ class MergeOptions(Options):
     """How the adapter becomes part of the model."""
 
     dtype: Literal["bfloat16", "float32"] = Field(
-        default="bfloat16",
-        description="Type of the saved weights: 2 or 4 bytes each. The sums are made in float32.",
+        default="float32",
+        description=(
+            "Type of the saved weights. bfloat16 takes half the disk, but rounds small updates away: "
+            "of the loss that 10 steps on SmolLM2-135M won (1.73 nats), it gave back 0.11; float32 "
+            "gave back less than 1e-5."
+        ),
     )
     check_pairs: int = Field(
         default=16,

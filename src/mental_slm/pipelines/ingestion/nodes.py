@@ -28,8 +28,8 @@ def parse_dreaddit(train: RawFile, test: RawFile, options: IngestionOptions) -> 
         return parsers.no_posts()
     return parsers.join_posts(
         [
-            parsers.read_dreaddit(train, "train", options.group_salt),
-            parsers.read_dreaddit(test, "test", options.group_salt),
+            parsers.read_dreaddit(train, "train", options.group_salt.get_secret_value()),
+            parsers.read_dreaddit(test, "test", options.group_salt.get_secret_value()),
         ]
     )
 
@@ -56,8 +56,8 @@ def parse_sdcnl(train: RawFile, test: RawFile, options: IngestionOptions) -> pd.
         return parsers.no_posts()
     return parsers.join_posts(
         [
-            parsers.read_sdcnl(train, "train", options.group_salt),
-            parsers.read_sdcnl(test, "test", options.group_salt),
+            parsers.read_sdcnl(train, "train", options.group_salt.get_secret_value()),
+            parsers.read_sdcnl(test, "test", options.group_salt.get_secret_value()),
         ]
     )
 
@@ -66,7 +66,7 @@ def parse_isear(raw: RawFile, options: IngestionOptions) -> pd.DataFrame:
     """Read ISEAR into posts (none if the dataset is not selected)."""
     if not options.selects("ISEAR"):
         return parsers.no_posts()
-    return parsers.read_isear(raw, options.group_salt)
+    return parsers.read_isear(raw, options.group_salt.get_secret_value())
 
 
 def parse_studemo(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from mental_slm.options import Options
 from mental_slm.tasks import DATASET_TASK
@@ -25,8 +25,8 @@ class IngestionOptions(Options):
         description="Also read StudEmo's texts. Off: ratings only, for where that file is not to "
         "be had (it lives in a pull-request commit only).",
     )
-    group_salt: str = Field(
-        default="mental-slm",
+    group_salt: SecretStr = Field(  # stays hidden in logs and run manifests
+        default=SecretStr("mental-slm"),
         min_length=1,
         description="Mixed into the hashes of authors, posts and respondents. Set a secret one "
         "before sharing a corpus: known names can be tried against a public salt.",

@@ -1,0 +1,175 @@
+import json
+import logging
+import math
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mental_slm.language_model.chat import EncodedPair
+from mental_slm.training import worker
+from mental_slm.training.batches import PackedRows, collate, write_pairs
+from mental_slm.training.checkpoints import mark_whole, open_checkpoints
+from mental_slm.training.config import TrainingOptions, WorkerConfig, read_config
+from mental_slm.training.loss import answer_loss
+from mental_slm.training.trainer import mean_loss
+
+
+@pytest.fixture
+def make_config(tiny_model, tmp_path):
+    """Write pairs of very different answer lengths and a config; return the config's path."""
+
+    def make(name: str, pairs: int = 24, **options) -> object:
+        folder = tmp_path / name
+        chance = random.Random(0)
+        for split in ("train", "validation"):
+            rows = []
+            for _ in range(pairs):
+                length = chance.randint(20, 60)
+                ids = [chance.randint(10, 400) for _ in range(length)]
+                rows.append(EncodedPair(ids, chance.randint(1, length - 1)))
+            write_pairs(folder / f"{split}.jsonl", rows)
+        settings = {"max_length": 64, "logging_steps": 1, "max_steps": 4, "lora": {"r": 4}}
+        config = WorkerConfig(
+            base_folder=tiny_model.path,
+            base_digest=tiny_model.digest,
+            base_reference=str(tiny_model.path),
+            train_file=folder / "train.jsonl",
+            validation_file=folder / "validation.jsonl",
+            output_folder=folder,
+            threads=1,
+            training=TrainingOptions.model_validate({**settings, **options}),
+        )
+        (folder / "config.json").write_text(config.model_dump_json())
+        return folder / "config.json"
+
+    return make
+
+
+def weights(config_file) -> dict[str, torch.Tensor]:
+    return load_file(config_file.parent / "adapter" / "adapter_model.safetensors")
+
+
+def log_of(config_file) -> list[dict]:
+    return json.loads((config_file.parent / "training_log.json").read_text())
+
+
+def test_a_killed_training_ends_with_the_same_bytes(make_config, caplog):
+    caplog.set_level(logging.INFO)
+    options = {"max_steps": 30, "save_steps": 4, "eval_steps": 10, "learning_rate": 5e-3}
+    whole, killed = make_config("whole", **options), make_config("killed", **options)
+    worker.main(whole)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mental_slm.training.worker", str(killed)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if "step 6/30  loss" in line:
+            process.kill()
+            break
+    assert process.wait() == -9
+    assert not (killed.parent / "adapter").exists()
+    worker.main(killed)
+    assert "resuming from step " in caplog.text
+    expected, found = weights(whole), weights(killed)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert any(value.abs().max() > 0 for name, value in found.items() if "lora_B" in name)
+    keys = ("step", "loss", "validation_loss", "grad_norm", "tokens")
+    assert [[e.get(k) for k in keys] for e in log_of(whole)] == [
+        [e.get(k) for k in keys] for e in log_of(killed)
+    ]
+
+
+def test_checkpoints_of_other_options_are_not_resumed(make_config, caplog):
+    caplog.set_level(logging.INFO)
+    config = make_config("run", max_steps=2, save_steps=1)
+    worker.main(config)
+    other = make_config("run", max_steps=2, save_steps=1, seed=1)
+    worker.main(other)
+    assert "checkpoints: doing it again, because of new options" in caplog.text
+    assert "resuming" not in caplog.text
+
+
+def test_a_half_written_checkpoint_is_left_out(tmp_path, make_config, caplog):
+    caplog.set_level(logging.INFO)
+    run = worker.describe_run(read_config(make_config("run")))
+    folder = tmp_path / "checkpoints"
+    assert open_checkpoints(folder, run) is None
+    for step in (8, 9, 10, 12):
+        checkpoint = folder / f"checkpoint-{step}"
+        checkpoint.mkdir()
+        (checkpoint / "optimizer.pt").write_bytes(b"state " * step)
+        if step != 12:  # killed before the mark
+            mark_whole(checkpoint)
+    (folder / "checkpoint-10" / "optimizer.pt").write_bytes(b"state")  # lost its end in a crash
+    assert open_checkpoints(folder, run) == folder / "checkpoint-9"
+    assert "checkpoint-12 was cut off" in caplog.text
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == [
+        "checkpoint-8",
+        "checkpoint-9",
+    ]
+
+
+def test_accumulated_micro_batches_equal_one_batch(make_config, monkeypatch):
+    monkeypatch.setattr(worker, "compute_dtype", lambda: torch.float32)
+    lora = {"r": 4, "dropout": 0.0}
+    settings = {"max_steps": 3, "warmup": 0.0, "learning_rate": 1e-3, "lora": lora}
+    many = make_config("many", batch_size=1, gradient_accumulation_steps=4, **settings)
+    one = make_config("one", batch_size=4, gradient_accumulation_steps=1, **settings)
+    for config in (many, one):
+        worker.main(config)
+    pairs = list(zip(log_of(many), log_of(one), strict=True))
+    assert len(pairs) == 4
+    for left, right in pairs:
+        for key in ("loss", "grad_norm", "validation_loss"):
+            assert left.get(key) == pytest.approx(right.get(key), rel=1e-4)
+        assert left.get("tokens") == right.get("tokens")
+
+
+def test_validation_leaves_the_gradient_as_it_was(make_config):
+    config = read_config(make_config("run"))
+    model = worker.build_model(config, torch.bfloat16)
+    rows = PackedRows([EncodedPair(list(range(20, 60)), 10)], [[0]])
+    batch = collate([rows[0]])
+
+    def gradient() -> torch.Tensor:
+        model.zero_grad()
+        torch.manual_seed(0)
+        answer_loss(model, batch, torch.bfloat16).backward()
+        first = next(p for n, p in model.named_parameters() if "layers.0.self_attn.q_proj.lora_B" in n)
+        return first.grad.clone()
+
+    before = gradient()
+    assert before.abs().max() > 0
+    mean_loss(model, [batch], torch.bfloat16)
+    assert torch.equal(gradient(), before)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(make_config, monkeypatch):
+    from mental_slm.training import trainer
+
+    calls = []
+
+    def broken(*args):
+        calls.append(1)
+        return answer_loss(*args) * (math.nan if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(trainer, "answer_loss", broken)
+    with pytest.raises(FloatingPointError, match=r"became nan at step 3 of 4; lower fine_tuning"):
+        worker.main(make_config("run"))
+
+
+def test_a_wrong_config_names_file_and_key(make_config):
+    config = make_config("run")
+    data = json.loads(config.read_text())
+    data["training"]["lora"]["rank"] = 4
+    config.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"config.json: training.lora.rank: Extra inputs"):
+        read_config(config)
+    shutil.rmtree(config.parent)
