@@ -24,12 +24,12 @@ from kedro.pipeline.node import Node
 from kedro.validation.exceptions import ParameterValidationError
 from pydantic import BaseModel
 
-from mental_slm import pipelines
 from mental_slm.fingerprints import digest_file
 from mental_slm.storage import write_text
 
 logger = logging.getLogger(__name__)
 
+PIPELINES = Path(__file__).parent / "pipelines"
 LOCK_FILE = ".kedro-lock"
 HEARTBEAT_SECONDS = 60
 #: Files above this are described by size only; big artefacts carry a digest in their reference.
@@ -144,7 +144,7 @@ def check_parameter_blocks(params: dict[str, Any], runtime_params: dict[str, Any
         ClickException: Names the block and the known ones.
     """
     # the folders, not the registry: `--pipelines x` registers x alone
-    known = {"model", *(module.name for module in iter_modules(pipelines.__path__))}
+    known = {"model", *(module.name for module in iter_modules([str(PIPELINES)]))}
     unknown = sorted(set(params) - known - {"data"})
     if unknown:
         where = "--params" if set(unknown) & set(runtime_params) else "conf"

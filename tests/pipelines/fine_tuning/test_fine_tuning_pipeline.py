@@ -1,0 +1,171 @@
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.plotly import JSONDataset as FigureDataset
+from pydantic import ValidationError
+
+from mental_slm.datasets import ModelDataset, PeftAdapterDataset
+from mental_slm.fingerprints import digest_folder
+from mental_slm.language_model.loading import load_model, load_tokenizer
+from mental_slm.pipelines.fine_tuning import create_pipeline
+from mental_slm.pipelines.fine_tuning.merging import MergeLost, merge
+from mental_slm.pipelines.fine_tuning.nodes import merge_adapter, train_adapter
+from mental_slm.pipelines.fine_tuning.options import FineTuningOptions, MergeOptions
+from mental_slm.training.batches import read_pairs
+
+
+@pytest.fixture(scope="module")
+def options() -> FineTuningOptions:
+    settings = {"max_steps": 8, "save_steps": 4, "eval_steps": 4, "logging_steps": 2}
+    return FineTuningOptions(
+        **settings, warmup=0.0, learning_rate=2e-2, lora={"r": 4, "alpha": 8, "dropout": 0.0}
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs(model_cache, tiny_options, options, tmp_path_factory) -> dict:
+    from conftest import _made_up_pair
+
+    return {
+        "pairs_train": [_made_up_pair(number, "train") for number in range(40)],
+        "pairs_val": [_made_up_pair(number, "val") for number in range(8)],
+        "params:fine_tuning": options,
+        "params:model": tiny_options,
+        "model_cache": model_cache,
+        "fine_tuning_workspace": tmp_path_factory.mktemp("work"),
+    }
+
+
+@pytest.fixture(scope="module")
+def results(inputs, tmp_path_factory) -> dict:
+    """Run the whole pipeline once, with the datasets of the catalog in a folder of its own."""
+    data = tmp_path_factory.mktemp("data")
+    catalog = DataCatalog(
+        {name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()}
+    )
+    catalog["base_model"] = ModelDataset(filepath=data / "base_model", link=True)
+    catalog["adapter"] = PeftAdapterDataset(filepath=data / "adapter")
+    catalog["merged_model"] = ModelDataset(filepath=data / "merged_model")
+    for name in ("token_audit", "training_log", "merge_report"):
+        catalog[name] = JSONDataset(filepath=str(data / f"{name}.json"))
+    catalog["loss_curve"] = FigureDataset(filepath=str(data / "loss_curve.json"))
+    SequentialRunner().run(create_pipeline(), catalog)
+    return {name: catalog.load(name) for name in create_pipeline().all_outputs()}
+
+
+def test_training_learns_and_keeps_the_best_adapter(results):
+    losses = [entry["loss"] for entry in results["training_log"] if "loss" in entry]
+    assert losses[-1] < losses[0] - 0.3
+    validation = [e["validation_loss"] for e in results["training_log"] if "validation_loss" in e]
+    assert len(validation) == 2
+    assert results["adapter"].validation_loss == min(validation)
+    entry = results["training_log"][0]
+    assert entry.keys() == {
+        "step", "loss", "learning_rate", "grad_norm",
+        "tokens", "tokens_per_second", "seconds_left", "peak_memory_mb",
+    }  # fmt: skip
+
+
+def test_the_report_shows_what_the_adapter_is_worth(results):
+    report = results["merge_report"]
+    assert report["adapter_loss"] < report["base_loss"] - 0.3
+    assert report["difference"] <= 1e-4
+    assert results["token_audit"]["train"]["kept"] == 40
+
+
+def test_the_curve_has_both_losses(results):
+    names = [trace.name for trace in results["loss_curve"].data]
+    assert names == ["training", "validation"]
+    assert all(len(trace.x) > 1 for trace in results["loss_curve"].data)
+
+
+def test_plain_peft_finds_the_base_and_says_what_the_merged_model_says(results, inputs):
+    from peft import AutoPeftModelForCausalLM
+
+    config = json.loads((results["adapter"].path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(results["base_model"].path.resolve())
+    apart = AutoPeftModelForCausalLM.from_pretrained(results["adapter"].path, dtype=torch.float32)
+    together = load_model(results["merged_model"].path)
+    validation = Path(inputs["fine_tuning_workspace"]) / "training" / "validation.jsonl"
+    ids = torch.tensor([read_pairs(validation)[0].input_ids])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            apart.eval()(input_ids=ids).logits, together(input_ids=ids).logits, rtol=0, atol=1e-3
+        )
+        base = load_model(results["base_model"].path)(input_ids=ids).logits
+    assert (base - together(input_ids=ids).logits).abs().max() > 0.1
+
+
+def test_the_merged_model_is_a_whole_model_that_knows_where_to_stop(results):
+    merged = results["merged_model"]
+    assert merged.digest not in ("", results["base_model"].digest)
+    assert merged.digest == digest_folder(merged.path)
+    assert not list(merged.path.glob("*.bin"))
+    tokenizer = load_tokenizer(merged.path)
+    stops = json.loads((merged.path / "generation_config.json").read_text())["eos_token_id"]
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in stops
+
+
+def test_finished_work_is_used_again_until_something_changes(results, inputs, options, caplog):
+    caplog.set_level(logging.INFO)
+    arguments = [inputs[name] for name in ("pairs_train", "pairs_val")]
+    rest = [inputs["params:model"], inputs["fine_tuning_workspace"]]
+    adapter, log = train_adapter(*arguments, results["base_model"], options, *rest)
+    assert adapter.at(results["adapter"].path) == results["adapter"]
+    assert log == results["training_log"]
+    assert "adapter: re-using the result" in caplog.text
+    merged, report = merge_adapter(results["base_model"], adapter, arguments[1], options, *rest)
+    assert merged.at(results["merged_model"].path) == results["merged_model"]
+    assert report == results["merge_report"]
+    assert "merged model: re-using the result" in caplog.text
+    looser = options.model_copy(update={"merge": MergeOptions(tolerance=0.5)})
+    merge_adapter(results["base_model"], adapter, arguments[1], looser, *rest)
+    assert "merged model: doing it again, because of new options" in caplog.text
+    caplog.clear()
+    train_adapter(*arguments, results["base_model"], looser, *rest)
+    assert "adapter: re-using the result" in caplog.text
+
+
+def test_a_lossy_merge_and_a_foreign_adapter_are_refused(results, inputs, tmp_path):
+    base, adapter = results["base_model"], results["adapter"]
+    validation = Path(inputs["fine_tuning_workspace"]) / "training" / "validation.jsonl"
+    check = read_pairs(validation)
+    lossy = MergeOptions(dtype="bfloat16", tolerance=1e-7)
+    with pytest.raises(MergeLost, match=r"more than fine_tuning.merge.tolerance"):
+        merge(base, adapter, check, lossy, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"was trained on random-llama .*, not on other"):
+        merge(replace(base, name="other", digest="0"), adapter, check, lossy, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("block", "key"),
+    [
+        ({"learning_rat": 1.0}, "learning_rat"),
+        ({"lora": {"rank": 4}}, "lora.rank"),
+        ({"merge": {"format": "bin"}}, "merge.format"),
+        ({"lora": {"targets": ["lm_head"]}}, "lora"),
+    ],
+)
+def test_an_unknown_option_is_refused(block, key):
+    with pytest.raises(ValidationError) as error:
+        FineTuningOptions.model_validate(block)
+    assert ".".join(str(part) for part in error.value.errors()[0]["loc"]) == key
+
+
+def test_nodes_have_verb_names_and_tags():
+    nodes = {node.name: node.tags for node in create_pipeline().nodes}
+    assert set(nodes) == {
+        "obtain_base_model",
+        "audit_tokens",
+        "train_adapter",
+        "draw_loss_curve",
+        "merge_adapter",
+    }
+    assert {"gpu", "slow"} <= nodes["train_adapter"]
