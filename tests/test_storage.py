@@ -270,7 +270,7 @@ class TestTwoProcesses:
         target = tmp_path / "out" / "model"
         publish_folder(sources[0], target)
         writer = multiprocessing.get_context("fork").Process(
-            target=_publish_often, args=(sources, target, 150)
+            target=_publish_often, args=(sources, target, 60)
         )
         writer.start()
         seen = []
@@ -286,7 +286,7 @@ class TestTwoProcesses:
         context = multiprocessing.get_context("fork")
         writers = [
             context.Process(
-                target=_publish_often, args=([make_folder(tmp_path / text, text)], target, 60)
+                target=_publish_often, args=([make_folder(tmp_path / text, text)], target, 25)
             )
             for text in ("a", "b")
         ]

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
@@ -199,8 +201,14 @@ def test_killed_at_every_step(dataset: PeftAdapterDataset, make_adapter) -> None
 
 def test_a_reader_sees_old_or_new(dataset: PeftAdapterDataset, make_adapter) -> None:
     dataset.save(make_adapter(0.0))
+    rename = os.rename
+
+    def rename_slowly(source: Path, target: Path) -> None:
+        rename(source, target)
+        time.sleep(0.01)  # the old folder has stepped aside, the new one is not there yet
 
     def save_often() -> None:
+        os.rename = rename_slowly
         for number in range(40):
             dataset.save(make_adapter(float(number % 2)))
 
@@ -208,7 +216,8 @@ def test_a_reader_sees_old_or_new(dataset: PeftAdapterDataset, make_adapter) -> 
     writer.start()
     seen = set()
     while writer.is_alive():
-        assert dataset.exists()
-        seen.add(dataset.load().validation_loss)
+        loaded = dataset.load()
+        seen.add(loaded.validation_loss)
     assert writer.exitcode == 0
     assert seen == {0.0, 1.0}
+    assert dataset.load().digest == digest_folder(dataset.load().path)

@@ -2,6 +2,7 @@ import json
 import logging
 import math
 import random
+import re
 import subprocess
 import sys
 
@@ -73,8 +74,11 @@ def test_a_killed_training_ends_with_the_same_bytes(make_config, caplog):
             break
     assert process.wait() == -9
     assert not (killed.parent / "adapter").exists()
+    caplog.clear()
     worker.main(killed)
-    assert "resuming from step " in caplog.text
+    resumed = int(re.search(r"resuming from step (\d+) ", caplog.text)[1])
+    steps = [int(step) for step in re.findall(r"step (\d+)/30  loss", caplog.text)]
+    assert steps == list(range(resumed + 1, 31))  # nothing is done twice
     expected, found = weights(whole), weights(killed)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)

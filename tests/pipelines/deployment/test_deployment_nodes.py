@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mental_slm.datasets import ONNXDataset
 from mental_slm.language_model.loading import load_tokenizer
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.pipelines.deployment.bundle import split_prompt
@@ -27,7 +28,7 @@ from mental_slm.pipelines.deployment.nodes import (
     write_model_card,
 )
 from mental_slm.pipelines.deployment.parity import ParityBroken, check_gates, compare_logits
-from mental_slm.references import AdapterRef
+from mental_slm.references import AdapterRef, OnnxRef
 from mental_slm.safety import CRISIS_RESOURCE
 
 KIND = "qwen2-tied"
@@ -50,8 +51,17 @@ def bundle(model_of, exported, options, one_thread, make_pairs, tmp_path) -> Pat
     audit = {"train": {"kept": 9, "pairs": 10, "tokens": 1000, "answer_share": 0.4}}
     merging = {"pairs": 3, "base_loss": 3.0, "merged_loss": 2.0}
     card = write_model_card(model, adapter, audit, merging, parity, dlc, options)
+    int8 = _published(int8, tmp_path / "published" / "int8")
     made = assemble_bundle(int8, model, pairs, parity, dlc, card, options, tmp_path)
-    return Path(shutil.copytree(made.path, tmp_path / "elsewhere"))
+    published = _published(made, tmp_path / "published" / "bundle")
+    return Path(shutil.copytree(published.path, tmp_path / "elsewhere"))
+
+
+def _published(reference: OnnxRef, folder: Path) -> OnnxRef:
+    """Pass a reference through the catalog's dataset, which puts its own note into the folder."""
+    dataset = ONNXDataset(filepath=str(folder))
+    dataset.save(reference)
+    return dataset.load()
 
 
 ALONE = """
@@ -141,11 +151,13 @@ def test_comparison_by_hand() -> None:
     assert numbers["max_logit_difference"] == pytest.approx(np.log(3.5))
 
 
-def test_no_number_is_no_pass(options) -> None:
-    good = {"max_logit_difference": 0.0, "stepwise_difference": 0.0}
-    bad = {"kl": float("nan"), "kl_share": float("nan"), "decided_top1_agreement": None}
-    with pytest.raises(ParityBroken, match="int8_max_kl: nan"):
-        check_gates(good, bad, options.parity)
+@pytest.mark.parametrize("broken", ["kl", "stepwise_kl", "kl_share", "decided_top1_agreement"])
+def test_no_number_is_no_pass(broken, options) -> None:
+    fp32 = {"max_logit_difference": 0.0, "stepwise_difference": 0.0}
+    int8 = {"kl": 0.0, "stepwise_kl": 0.0, "kl_share": 0.0, "decided_top1_agreement": None}
+    assert all(gate["passed"] for gate in check_gates(fp32, int8, options.parity))
+    with pytest.raises(ParityBroken, match="int8_[a-z0-9_]+: nan"):
+        check_gates(fp32, int8 | {broken: float("nan")}, options.parity)
 
 
 def test_finished_work_is_used_again_and_says_so(model_of, options, tmp_path, caplog) -> None:
@@ -259,7 +271,7 @@ def test_bundle_states_what_it_is(bundle) -> None:
     generation = json.loads((bundle / "generation_config.json").read_text("utf-8"))
     assert generation["eos_token_id"] == [0, 2]
     assert manifest["measured"]["int8"]["kl"] > 0
-    files = {path.name for path in bundle.iterdir()} - {"manifest.json"}
+    files = {path.name for path in bundle.iterdir()} - {"manifest.json", "reference.json"}
     assert set(manifest["files"]) == files
     readme = (bundle / "README.md").read_text("utf-8")
     assert "Not a diagnosis" in readme

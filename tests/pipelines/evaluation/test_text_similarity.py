@@ -1,3 +1,4 @@
+import json
 import random
 from pathlib import Path
 
@@ -58,8 +59,19 @@ def test_an_empty_text_scores_zero_and_leaves_the_others_alone(
     assert similarity.score([(empty, empty)]) == [0.0]
 
 
-def test_a_very_long_text_is_cut_not_refused(similarity: TextSimilarity) -> None:
-    assert 0 < similarity.score([("quiet evening " * 2000, TEXTS[3])])[0] < 1
+def test_a_very_long_text_is_cut_even_where_the_tokenizer_states_no_limit(tmp_path: Path) -> None:
+    for path in find_encoder("embedded").iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    for name, key in (
+        ("tokenizer_config.json", "model_max_length"),
+        ("tokenizer.json", "truncation"),
+    ):
+        content = json.loads((tmp_path / name).read_text("utf-8"))
+        content.pop(key, None)
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_text(json.dumps(content), "utf-8")
+    unlimited = TextSimilarity(OPTIONS.model_copy(update={"encoder": str(tmp_path)}))
+    assert 0 < unlimited.score([("quiet evening " * 2000, TEXTS[3])])[0] < 1
 
 
 def test_the_order_of_the_pairs_does_not_change_a_score(similarity: TextSimilarity) -> None:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mental_slm.fingerprints import digest_file
+from mental_slm.fingerprints import content_files, digest_file
 from mental_slm.language_model.chat import encode_prompt, render_prompt
 from mental_slm.records import Message
 from mental_slm.safety import CRISIS_RESOURCE, INTENDED_USE, RISK_PATTERN
@@ -106,9 +106,8 @@ def fill_bundle(
         vectors: From :func:`render_test_vectors`.
         card: The model card; becomes ``README.md`` with the way to run put under it.
     """
-    for file in sorted(graph_folder.iterdir()):
-        if not file.name.startswith("."):
-            share(file, folder / file.name)
+    for name in content_files(graph_folder):
+        share(graph_folder / name, folder / name)
     for name in (*TOKENIZER_FILES, "config.json"):
         if (model_folder / name).is_file():
             shutil.copyfile(model_folder / name, folder / name)
@@ -121,12 +120,8 @@ def fill_bundle(
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Return size and SHA-256 of each file of a bundle."""
     return {
-        str(path.relative_to(folder)): {
-            "bytes": path.stat().st_size,
-            "sha256": digest_file(path),
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        name: {"bytes": (folder / name).stat().st_size, "sha256": digest_file(folder / name)}
+        for name in content_files(folder)
     }
 
 
