@@ -24,6 +24,7 @@ from kedro.pipeline.node import Node
 from kedro.validation.exceptions import ParameterValidationError
 from pydantic import BaseModel
 
+from mental_slm.datasets import RemoteFileDataset
 from mental_slm.fingerprints import digest_file
 from mental_slm.storage import write_text
 
@@ -332,11 +333,18 @@ def describe_datasets(
     """Describe files and folders behind datasets: where, how big, which digest."""
     described = {}
     for name in names:
-        filepath = getattr(catalog.get(name), "_filepath", None)
-        if filepath is None or name.startswith("params:"):
-            continue
-        described[name] = _describe_path(_newest_version(Path(str(filepath))), project)
+        path = _path_of(catalog.get(name))
+        if path is not None:
+            described[name] = _describe_path(_newest_version(path), project)
     return described
+
+
+def _path_of(dataset: Any) -> Path | None:
+    """Return where a dataset keeps its data, None for memory, parameters and files not fetched."""
+    if isinstance(dataset, RemoteFileDataset):
+        return dataset.load().local_copy()
+    filepath = getattr(dataset, "_filepath", None)
+    return None if filepath is None else Path(str(filepath))
 
 
 def _newest_version(path: Path) -> Path:

@@ -19,6 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from mental_slm.storage import atomic_folder
 from mental_slm.training.batches import IGNORED, count_tokens
 from mental_slm.training.checkpoints import mark_whole
 from mental_slm.training.loss import answer_loss
@@ -196,15 +197,10 @@ def mean_loss(model: Any, batches: Sequence[dict[str, torch.Tensor]], dtype: tor
 
 def save_adapter(model: Any, folder: Path) -> None:
     """Write an adapter, its weights in float32 safetensors, so that it is never half there."""
-    from mental_slm.storage import publish_folder
-
-    staging = folder.with_name(f".{folder.name}.staging")
-    # embeddings are never trained here; "auto" would ask the hub about the base model's vocabulary
-    model.save_pretrained(staging, save_embedding_layers=False)
-    (staging / "README.md").unlink(
-        missing_ok=True
-    )  # PEFT's empty model card; ours is the pipeline's
-    publish_folder(staging, folder)
+    with atomic_folder(folder) as incoming:
+        # embeddings are never trained; "auto" would ask the hub about the base's vocabulary
+        model.save_pretrained(incoming, save_embedding_layers=False)
+        (incoming / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
 
 def peak_memory_mb() -> float:

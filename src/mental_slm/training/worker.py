@@ -28,7 +28,7 @@ from mental_slm.language_model.loading import (
     load_model_nf4,
     use_threads,
 )
-from mental_slm.storage import write_text
+from mental_slm.storage import atomic_folder, write_text
 from mental_slm.training.batches import (
     PackedRows,
     collate,
@@ -200,17 +200,13 @@ def _announce(
 
 def _publish(config: WorkerConfig, trainer: AdapterTrainer) -> None:
     """Make the best adapter the result: its base named for plain PEFT, the log beside it."""
-    adapter = config.output_folder / "adapter"
-    staging = adapter.with_name(".adapter.staging")
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(config.output_folder / "best", staging)
-    described = staging / "adapter_config.json"
-    description = json.loads(described.read_text("utf-8"))
-    description["base_model_name_or_path"] = config.base_reference
-    description["revision"] = config.base_revision
-    write_text(described, json.dumps(description, indent=2, sort_keys=True) + "\n")
-    shutil.rmtree(adapter, ignore_errors=True)
-    staging.rename(adapter)
+    with atomic_folder(config.output_folder / "adapter") as incoming:
+        shutil.copytree(config.output_folder / "best", incoming, dirs_exist_ok=True)
+        file = incoming / "adapter_config.json"
+        description = json.loads(file.read_text("utf-8"))
+        description["base_model_name_or_path"] = config.base_reference
+        description["revision"] = config.base_revision
+        file.write_text(json.dumps(description, indent=2, sort_keys=True) + "\n", "utf-8")
     log = [_entry(figures) for figures in trainer.state.log_history if _is_interval(figures)]
     write_text(config.output_folder / "training_log.json", json.dumps(log, indent=2) + "\n")
     logger.info(
