@@ -75,12 +75,18 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_model(folder: Path, dtype: Literal["float32", "bfloat16"] = "float32") -> Any:
-    """Load a causal language model in evaluation mode onto the device.
+def load_model(
+    folder: Path,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    on: Literal["device", "cpu"] = "device",
+) -> Any:
+    """Load a causal language model in evaluation mode.
 
     Args:
         folder: In the Hugging Face format, safetensors only.
         dtype: ``float32`` for exact comparisons, ``bfloat16`` for half the memory.
+        on: ``device`` is the GPU if there is one; ``cpu`` keeps a model that is only rewritten
+            (merged, exported) out of a GPU that could not hold it in float32.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -93,7 +99,7 @@ def load_model(folder: Path, dtype: Literal["float32", "bfloat16"] = "float32") 
         trust_remote_code=False,
         attn_implementation="sdpa",
     )
-    return model.to(device()).eval()
+    return model.to(device() if on == "device" else "cpu").eval()
 
 
 def load_model_nf4(folder: Path, dtype: Literal["float32", "bfloat16"] = "bfloat16") -> Any:

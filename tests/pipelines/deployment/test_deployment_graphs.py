@@ -36,6 +36,26 @@ def test_float_graph_equals_the_model_whole_and_step_by_step(kind, model_of, exp
         assert np.abs(logits[0] - expected[position]).max() < 1e-4
 
 
+def test_mapped_weights_give_the_same_answer(exported) -> None:
+    for graph in exported("llama-untied"):
+        plain, mapped = (
+            OnnxDecoder(graph.path / graph.model_file, threads=1, mapped=mapped)
+            for mapped in (False, True)
+        )
+        assert plain.decode(TOKENS, 5).token_ids == mapped.decode(TOKENS, 5).token_ids
+
+
+def test_decoding_ends_at_a_stop_token(exported) -> None:
+    graph, _ = exported("llama-tied")
+    decoder = OnnxDecoder(graph.path / graph.model_file, threads=1)
+    free = decoder.decode(TOKENS, 6)
+    assert (free.finish_reason, len(free.token_ids), len(free.step_seconds)) == ("length", 6, 5)
+    stopped = decoder.decode(TOKENS, 6, stops={free.token_ids[2]})
+    first = free.token_ids.index(free.token_ids[2])
+    assert stopped.finish_reason == "stop"
+    assert stopped.token_ids == free.token_ids[: first + 1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_int8_loses_little(kind, model_of, exported) -> None:
     expected = torch_logits(model_of(kind).path, [TOKENS])[0]

@@ -35,15 +35,19 @@ class OnnxDecoder:
     Args:
         graph: The ``.onnx`` file; its weights lie beside it.
         threads: CPU threads of ONNX Runtime.
+        mapped: Read the weights where they lie in the file instead of packing copies of them. About
+            a tenth slower, but the system can take the memory back.
     """
 
-    def __init__(self, graph: Path, threads: int):
+    def __init__(self, graph: Path, threads: int, mapped: bool = False):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # its warnings tell of optimisations it leaves out
+        if mapped:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         self._session = onnxruntime.InferenceSession(
             str(graph), options, providers=["CPUExecutionProvider"]
         )

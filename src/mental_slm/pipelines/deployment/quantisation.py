@@ -36,6 +36,7 @@ def quantise_graph(source: Path, target: Path, block_size: int, accuracy_level: 
 
     model = ir.load(source / GRAPH_FILE)
     graph: Any = model.graph
+    _map_weights(graph, source)
     for node in list(graph):
         if node.op_type == "MatMul" and node.inputs[1].is_initializer():
             _replace_product(graph, node, node.inputs[1], False, block_size, accuracy_level)
@@ -48,6 +49,26 @@ def quantise_graph(source: Path, target: Path, block_size: int, accuracy_level: 
     graph.opset_imports[CONTRIB] = 1
     save_graph(model, target)
     onnx.checker.check_model(str(target / GRAPH_FILE))
+
+
+def _map_weights(graph: Any, folder: Path) -> None:
+    """Map the weights beside the graph into memory ourselves.
+
+    ``onnx_ir`` refuses a weight file with several hard links, which is how artefacts are published.
+    """
+    import onnx_ir as ir
+
+    for value in graph.initializers.values():
+        weight = value.const_value
+        if isinstance(weight, ir.ExternalTensor):
+            mapped = np.memmap(
+                folder / weight.location,
+                dtype=weight.dtype.numpy(),
+                mode="r",
+                offset=weight.offset or 0,
+                shape=tuple(int(size) for size in weight.shape),
+            )
+            value.const_value = ir.Tensor(mapped, name=weight.name)
 
 
 def quantise_matrix(
@@ -135,26 +156,26 @@ def _quantised(graph: Any, weight: Any, stored_out_in: bool, block_size: int) ->
 
 
 class _LazyPair:
-    """Integers and scales of one weight, computed when they are written."""
+    """Integers and scales of one weight, computed when they are written, integers first."""
 
     def __init__(self, weight: Any, stored_out_in: bool, block_size: int):
         self._weight = weight
         self._stored_out_in = stored_out_in
         self._block_size = block_size
+        self._scales: np.ndarray[Any, Any] | None = None
 
     def packed(self) -> np.ndarray[Any, Any]:
-        return self._quantise()[0]
-
-    def scales(self) -> np.ndarray[Any, Any]:
-        return self._quantise()[1]
-
-    def _quantise(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        # done twice, for the integers and for the scales: seconds, against holding both of them for
-        # the whole model until they are written
         weight = self._weight.numpy()
-        return quantise_matrix(
+        packed, self._scales = quantise_matrix(
             np.ascontiguousarray(weight.T) if self._stored_out_in else weight, self._block_size
         )
+        return packed
+
+    def scales(self) -> np.ndarray[Any, Any]:
+        if self._scales is None:
+            self.packed()
+        assert self._scales is not None
+        return self._scales
 
 
 def _initializer(graph: Any, name: str, make: Any, shape: tuple[int, ...], dtype: Any) -> None:

@@ -59,7 +59,7 @@ def merge(
             f"({adapter.base_digest}), not on {base.name} ({base.digest}); train it again"
         )
     batches = _one_by_one(check)
-    model = PeftModel.from_pretrained(load_model(base.path), adapter.path)
+    model = PeftModel.from_pretrained(load_model(base.path, on="cpu"), adapter.path)
     with model.disable_adapter():
         base_loss = mean_loss(model, batches, torch.float32)
     apart = mean_loss(model, batches, torch.float32)
@@ -67,7 +67,9 @@ def merge(
     _save(merged, base, options, folder)
     del model, merged
     gc.collect()
-    together = mean_loss(load_model(folder), batches, torch.float32)  # what lies on the disk
+    together = mean_loss(
+        load_model(folder, on="cpu"), batches, torch.float32
+    )  # what lies on the disk
     difference = abs(together - apart)
     report = {
         "base_loss": base_loss,
