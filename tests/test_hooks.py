@@ -107,23 +107,28 @@ def test_git_state_is_told_or_said_to_be_unknown(tmp_path):
 
 
 def test_files_and_folders_are_described_and_summed_up(tmp_path):
-    (tmp_path / "report.json").write_text(json.dumps({"headlines": ["accuracy 0.5 (n 10)"]}))
+    (tmp_path / "report.json").write_text(json.dumps({"pairs": {"train": 10, "test": 2}}))
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "weights").write_bytes(b"0" * 1500)
     (folder / "reference.json").write_text(json.dumps({"digest": "abc"}))
     catalog = DataCatalog.from_config(
         {
-            "report": {"type": "json.JSONDataset", "filepath": str(tmp_path / "report.json")},
+            "augmentation_report": {
+                "type": "json.JSONDataset",
+                "filepath": str(tmp_path / "report.json"),
+            },
             "model": {"type": "json.JSONDataset", "filepath": str(folder)},
         }
     )
-    outputs = hooks.describe_datasets(["report", "model", "params:x"], catalog, tmp_path)
-    assert outputs["report"]["sha256"] is not None
+    outputs = hooks.describe_datasets(
+        ["augmentation_report", "model", "params:x"], catalog, tmp_path
+    )
+    assert outputs["augmentation_report"]["sha256"] is not None
     assert outputs["model"]["digest"] == "abc"
     assert "params:x" not in outputs
     manifest = {"seconds": 61, "peak_memory_mb": 900, "outputs": outputs}
     text = hooks.summarise(manifest, tmp_path / "run_manifest.json", tmp_path)
     assert "Done in 1 min 01 s, peak memory 900 MB." in text
     assert "2 kB  model" in text
-    assert "accuracy 0.5 (n 10)" in text
+    assert "pairs: 10 train, 2 test" in text

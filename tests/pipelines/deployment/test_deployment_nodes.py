@@ -179,6 +179,13 @@ def test_finished_work_is_used_again_and_says_so(model_of, options, tmp_path, ca
     assert "because of new model" in caplog.text
 
 
+def test_a_published_graph_can_be_quantised(exported, options, tmp_path) -> None:
+    graph, int8 = exported("llama-tied")
+    folder = Path(shutil.copytree(graph.path, tmp_path / "published"))
+    os.link(folder / "model.onnx.data", tmp_path / "second hard link")  # as publishing does
+    assert quantise_weights(graph.at(folder), options, tmp_path).digest == int8.digest
+
+
 KILLED = """
 import json, sys
 from pathlib import Path

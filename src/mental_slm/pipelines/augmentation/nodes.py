@@ -197,5 +197,4 @@ def _report(
         "mean_words_in_response": round(
             float(rows["response"].map(lambda text: len(text.split())).mean()), 1
         ),
-        "headlines": ["pairs: " + ", ".join(f"{count} {split}" for split, count in sizes.items())],
     }

@@ -59,16 +59,19 @@ def _map_weights(graph: Any, folder: Path) -> None:
     import onnx_ir as ir
 
     for value in graph.initializers.values():
-        weight = value.const_value
-        if isinstance(weight, ir.ExternalTensor):
-            mapped = np.memmap(
-                folder / weight.location,
-                dtype=weight.dtype.numpy(),
-                mode="r",
-                offset=weight.offset or 0,
-                shape=tuple(int(size) for size in weight.shape),
-            )
-            value.const_value = ir.Tensor(mapped, name=weight.name)
+        if isinstance(value.const_value, ir.ExternalTensor):
+            mapped = _mapped(value.const_value, folder)
+            value.const_value = ir.Tensor(mapped, name=value.const_value.name)
+
+
+def _mapped(weight: Any, folder: Path) -> np.ndarray[Any, Any]:
+    return np.memmap(
+        folder / weight.location,
+        dtype=weight.dtype.numpy(),
+        mode="r",
+        offset=weight.offset or 0,
+        shape=weight.shape.numpy(),
+    )
 
 
 def quantise_matrix(

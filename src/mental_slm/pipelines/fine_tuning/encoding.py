@@ -12,6 +12,9 @@ from mental_slm.training.batches import pack
 
 logger = logging.getLogger(__name__)
 
+#: A larger share of pairs that do not fit deserves a warning: `max_length` is too small.
+MANY = 0.01
+
 
 @dataclass(frozen=True)
 class EncodedSplit:
@@ -69,7 +72,8 @@ def encode_split(
             f"({max_length} tokens; the shortest has {min(too_long.values())}); raise it"
         )
     if too_long:
-        logger.warning(
+        logger.log(
+            logging.WARNING if len(too_long) > MANY * len(pairs) else logging.INFO,
             "pairs_%s: %d of %d pairs are longer than %d tokens and left out",
             name,
             len(too_long),

@@ -1,0 +1,34 @@
+from mental_slm.headlines import headlines
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def test_each_known_report_has_its_lines_and_others_none():
+    system = {"overall": {"accuracy": interval(0.5), "macro_f1": interval(0.4)}}
+    scored = {
+        "overall": system["overall"] | {"bertscore_f1": interval(0.6), "bertscore_floor": 0.3}
+    }
+    artefact = {"size_bytes": 2e6, "kl": 0.004, "top1_agreement": 0.97, "decode_tokens_per_s": 40}
+    lines = headlines(
+        {
+            "metrics@one": {
+                "data": {"n": 99},
+                "bertscore": {"encoder": "mini"},
+                "systems": {"tuned": scored, "majority": system},
+            },
+            "parity_report": {"fp32": artefact, "int8": artefact, "torch": artefact},
+            "merge_report": {
+                "pairs": 16, "base_loss": 3.0, "adapter_loss": 1.5, "merged_loss": 1.5,
+            },
+            "something_else": {},
+        }
+    )  # fmt: skip
+    assert len(lines) == 6
+    assert lines[1] == (
+        "label accuracy, n = 99: tuned 0.50 [0.40, 0.60], majority 0.50 [0.40, 0.60]"
+    )
+    assert lines[3] == "BERTScore F1 (mini): tuned 0.600 (floor 0.300)"
+    assert "int8 ONNX: 2 MB" in lines[5]
+    assert headlines({}) == []
