@@ -1,6 +1,6 @@
 """From a model folder to an ONNX graph with a key-value cache.
 
-torch's exporter spends a minute on 30 layers that differ in nothing but their weights (57-75 s for
+torch's exporter spends a minute on 30 layers that differ in nothing but their weights (measured for
 a 135M model on one core). Here it sees a decoder of one layer; the graph of that layer is then
 copied once per layer, and the weights flow one by one from the safetensors files into the ONNX data
 file. Time and memory no longer depend on depth: the peak is the largest single weight.
