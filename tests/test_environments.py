@@ -12,6 +12,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project
 from kedro.framework.project import pipelines as registered
 from kedro.pipeline import Pipeline
+from kedro.validation.type_extractor import TypeExtractor
 from pydantic import BaseModel
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -103,6 +104,15 @@ def options_of(pipeline: Pipeline) -> list[tuple[str, str, type[BaseModel]]]:
             if name.startswith("params:"):
                 found.append((node.name, name.removeprefix("params:"), hints.get(argument)))
     return found
+
+
+def test_kedro_reads_the_options_of_every_node(pipelines, caplog) -> None:
+    # where it cannot ("Could not extract type hints"), it warns and goes on without validation;
+    # conf/logging.yml keeps that quiet
+    caplog.set_level("WARNING", logger="kedro.validation")
+    found = TypeExtractor(pipelines).extract_types_from_pipelines()
+    assert not caplog.messages
+    assert found == {name: options for _, name, options in options_of(pipelines["__default__"])}
 
 
 @pytest.mark.parametrize("env", ALL)

@@ -1,10 +1,18 @@
 """Typed rows that cross a stage border, and the validators the catalog uses on them."""
 
-from typing import Any, TypedDict
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from mental_slm.tasks import DATASET_TASK, SPLITS, TASKS
+
+# Table is a pandas table in the signature of a node. Kedro looks up every name in a signature (that
+# is how it finds the options classes), so a name that only type checkers know would not do; and to
+# import pandas takes as long as an empty project takes to start. At run time it means anything.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Table: TypeAlias = pd.DataFrame
+else:
+    Table = Any
 
 #: Columns of the corpus, in order. One row is one post of one dataset.
 CORPUS_COLUMNS: tuple[str, ...] = (
@@ -63,7 +71,7 @@ class Pair(TypedDict):
     template_version: str
 
 
-def validate_corpus(corpus: pd.DataFrame) -> None:
+def validate_corpus(corpus: Table) -> None:
     """Check the corpus: columns, unique ids, known labels, and no text in two splits.
 
     Raises:
@@ -113,7 +121,7 @@ def validate_pairs(pairs: list[dict[str, Any]]) -> None:
             raise ValueError(f"pairs: row {row}: messages must be system, user, assistant")
 
 
-def validate_scores(scores: pd.DataFrame) -> None:
+def validate_scores(scores: Table) -> None:
     """Check the scored answers: one row per system and pair, invalid answers counted as wrong.
 
     Raises:
@@ -143,7 +151,7 @@ SCORE_COLUMNS: tuple[str, ...] = (
 )
 
 
-def _require_columns(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+def _require_columns(name: str, table: Table, columns: tuple[str, ...]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise ValueError(f"{name}: missing columns {missing}")

@@ -62,7 +62,10 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    # the clean-up is for word-piece vocabularies: on byte-level ones it eats spaces and warns
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, clean_up_tokenization_spaces=False
+    )
     if not tokenizer.chat_template:
         raise ValueError(
             f"{folder}: the tokenizer has no chat template; use an instruction-tuned model"

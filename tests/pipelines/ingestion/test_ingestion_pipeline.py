@@ -16,7 +16,7 @@ from kedro.runner import SequentialRunner
 from pydantic import ValidationError
 
 from mental_slm.datasets.remote_file import SourceFileError
-from mental_slm.pipelines.ingestion import create_pipeline, guard, nodes
+from mental_slm.pipelines.ingestion import cleaning, create_pipeline, guard, nodes, repair
 from mental_slm.pipelines.ingestion.options import IngestionOptions
 from mental_slm.records import CORPUS_COLUMNS, QUARANTINE_COLUMNS, validate_corpus
 from mental_slm.tasks import DATASET_TASK
@@ -76,13 +76,13 @@ def test_the_sample_becomes_a_valid_corpus(sample):
     validate_corpus(corpus)
     assert tuple(corpus.columns) == CORPUS_COLUMNS
     assert corpus["text_id"].tolist() == [
-        nodes.repair.text_id(nodes.repair.normalise_key(text)) for text in corpus["text"]
+        repair.text_id(repair.normalise_key(text)) for text in corpus["text"]
     ]
     report = catalog.load("ingestion_report")["rows"]
     assert report["all"]["kept"] == len(corpus)
-    assert all(report["all"][reason] for reason in nodes.cleaning.REASONS), "a reason never occurs"
+    assert all(report["all"][reason] for reason in cleaning.REASONS), "a reason never occurs"
     for count in report.values():
-        removed = sum(count[reason] for reason in nodes.cleaning.REASONS)
+        removed = sum(count[reason] for reason in cleaning.REASONS)
         assert count["in"] == count["kept"] + removed
         assert count["kept"] == count["train"] + count["val"] + count["test"]
 

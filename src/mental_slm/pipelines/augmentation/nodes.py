@@ -4,9 +4,8 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
-
 from mental_slm.fingerprints import digest
+from mental_slm.records import Table
 from mental_slm.tasks import SPLITS, TASKS
 
 from .options import AugmentationOptions
@@ -22,7 +21,7 @@ from .template_teacher import compose_answer
 logger = logging.getLogger(__name__)
 
 
-def set_validation_aside(corpus: pd.DataFrame, options: AugmentationOptions) -> pd.DataFrame:
+def set_validation_aside(corpus: Table, options: AugmentationOptions) -> Table:
     """Move a share of the train posts to validation where the publishers gave none.
 
     Dreaddit, for example, comes as train and test only, and a test set must never choose an
@@ -47,7 +46,7 @@ def set_validation_aside(corpus: pd.DataFrame, options: AugmentationOptions) -> 
     return table
 
 
-def render_requests(posts: pd.DataFrame, options: AugmentationOptions) -> list[dict[str, Any]]:
+def render_requests(posts: Table, options: AugmentationOptions) -> list[dict[str, Any]]:
     """Render one teacher request per post, in the format of the OpenAI Batch API.
 
     Returns:
@@ -78,7 +77,7 @@ def render_requests(posts: pd.DataFrame, options: AugmentationOptions) -> list[d
 
 
 def ask_template_teacher(
-    requests: list[dict[str, Any]], posts: pd.DataFrame, options: AugmentationOptions
+    requests: list[dict[str, Any]], posts: Table, options: AugmentationOptions
 ) -> list[dict[str, Any]]:
     """Let the offline teacher answer every request, in the format of Batch API responses."""
     asked = {request["custom_id"] for request in requests}
@@ -111,7 +110,7 @@ def ask_template_teacher(
 
 
 def join_pairs(
-    posts: pd.DataFrame, responses: list[dict[str, Any]], options: AugmentationOptions
+    posts: Table, responses: list[dict[str, Any]], options: AugmentationOptions
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
     """Join answers to posts by ``custom_id``, one to one, and build the instruction pairs.
 
@@ -141,7 +140,7 @@ def custom_id(row: Any, options: AugmentationOptions) -> str:
     return digest([row.task, row.text_id, _visible_label(row), TEMPLATE_VERSION, options.teacher])
 
 
-def _rows(posts: pd.DataFrame) -> Iterator[Any]:
+def _rows(posts: Table) -> Iterator[Any]:
     """Iterate over rows as named tuples (whose attributes pandas' stubs cannot type)."""
     yield from posts.itertuples()
 
@@ -186,6 +185,8 @@ def _pair(row: Any, answer: str, options: AugmentationOptions) -> dict[str, Any]
 def _report(
     pairs: dict[str, list[dict[str, Any]]], unanswered: int, unasked: int
 ) -> dict[str, Any]:
+    import pandas as pd
+
     rows = pd.DataFrame([pair for split in SPLITS for pair in pairs[split]])
     counts = rows.groupby(["task", "split"]).size().unstack(fill_value=0)
     sizes = {split: len(pairs[split]) for split in SPLITS}

@@ -25,12 +25,6 @@ from mental_slm.pipelines.deployment.bundle import (
 from mental_slm.pipelines.deployment.card import render_card
 from mental_slm.pipelines.deployment.dlc import missing_for_dlc
 from mental_slm.pipelines.deployment.options import DeploymentOptions
-from mental_slm.pipelines.deployment.parity import (
-    check_gates,
-    draw_samples,
-    measure_exported,
-    measure_original,
-)
 from mental_slm.references import AdapterRef, DLCRef, ModelRef, OnnxRef
 from mental_slm.storage import write_text
 
@@ -128,6 +122,13 @@ def check_parity(
     Raises:
         ParityBroken: Names the broken gates with their numbers.
     """
+    from mental_slm.pipelines.deployment.parity import (
+        check_gates,
+        draw_samples,
+        measure_exported,
+        measure_original,
+    )
+
     threads = use_threads(model.threads)
     samples = draw_samples(pairs_test, load_tokenizer(merged_model.path), options.parity)
     logits, torch_report = measure_original(merged_model.path, samples, options.parity.speed_tokens)

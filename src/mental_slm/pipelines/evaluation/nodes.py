@@ -7,15 +7,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mental_slm.language_model.options import ModelOptions
-from mental_slm.pipelines.evaluation import figures, summary
 from mental_slm.pipelines.evaluation.answering import answer_items, settings_of
 from mental_slm.pipelines.evaluation.baselines import predict_majority, predict_tfidf
 from mental_slm.pipelines.evaluation.options import EvaluationOptions
 from mental_slm.pipelines.evaluation.text_similarity import TextSimilarity, describe_bertscore
-from mental_slm.records import SCORE_COLUMNS
+from mental_slm.records import SCORE_COLUMNS, Table
 from mental_slm.references import ModelRef
 from mental_slm.tasks import ANSWER_PREFIX, TASKS, parse_answer
 
@@ -129,7 +126,7 @@ def score_answers(
     generations_base: list[dict[str, Any]],
     generations_tuned: list[dict[str, Any]],
     options: EvaluationOptions,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[Table, dict[str, Any]]:
     """Score the answers of both models: the label, and the explanation against its reference.
 
     An answer without a readable label counts as wrong. The explanation (the answer without its
@@ -149,6 +146,8 @@ def score_answers(
         ValueError: An item has no answer or an answer has no item.
         ModuleNotFoundError: A package for BERTScore is missing; names the pip command.
     """
+    import pandas as pd
+
     description = describe_bertscore(options.bertscore)
     by_id = {item["pair_id"]: item for item in items}
     rows = []
@@ -198,9 +197,9 @@ def _explanation(answer: str) -> str:
     return "\n".join(kept).strip()
 
 
-def _add_bertscore(
-    scores: pd.DataFrame, items: list[dict[str, Any]], options: EvaluationOptions
-) -> pd.DataFrame:
+def _add_bertscore(scores: Table, items: list[dict[str, Any]], options: EvaluationOptions) -> Table:
+    import pandas as pd
+
     similarity = TextSimilarity(options.bertscore)
     references = {item["pair_id"]: item["response"] for item in items}
     neighbours = _neighbours(items, options.seed)
@@ -236,7 +235,7 @@ def _neighbours(items: list[dict[str, Any]], seed: int) -> dict[str, str]:
 
 def score_baselines(
     items: list[dict[str, Any]], pairs_train: list[dict[str, Any]], options: EvaluationOptions
-) -> pd.DataFrame:
+) -> Table:
     """Score the baselines on the same items: majority label, and TF-IDF with logistic regression.
 
     Args:
@@ -250,6 +249,8 @@ def score_baselines(
     Raises:
         ValueError: A task has no training pair.
     """
+    import pandas as pd
+
     rows: list[dict[str, Any]] = []
     for task in TASKS:
         of_task = [item for item in items if item["task"] == task]
@@ -272,13 +273,15 @@ def score_baselines(
     return pd.DataFrame(rows)
 
 
-def collect_scores(answer_scores: pd.DataFrame, baseline_scores: pd.DataFrame) -> pd.DataFrame:
+def collect_scores(answer_scores: Table, baseline_scores: Table) -> Table:
     """Put the scores of models and baselines into one table.
 
     Returns:
         Columns ``records.SCORE_COLUMNS`` and the shuffled-reference floor; one row per system and
         item, ordered by system, task and id.
     """
+    import pandas as pd
+
     columns = [*SCORE_COLUMNS, SHUFFLED_COLUMN]
     scores = pd.concat([answer_scores, baseline_scores]).reindex(columns=columns)
     texts = [c for c in SCORE_COLUMNS if c not in ("correct", "bertscore_f1")]
@@ -294,7 +297,7 @@ def collect_scores(answer_scores: pd.DataFrame, baseline_scores: pd.DataFrame) -
 
 
 def summarise_scores(
-    scores: pd.DataFrame,
+    scores: Table,
     items: list[dict[str, Any]],
     generation_report_base: dict[str, Any],
     generation_report_tuned: dict[str, Any],
@@ -317,6 +320,8 @@ def summarise_scores(
     Raises:
         ValueError: The two models were asked under different settings.
     """
+    from mental_slm.pipelines.evaluation import summary
+
     return summary.summarise(
         scores,
         items,
@@ -328,9 +333,13 @@ def summarise_scores(
 
 def draw_accuracy(metrics: dict[str, Any]) -> Any:
     """Draw accuracy per task, all systems side by side, with 95 % intervals (a plotly figure)."""
+    from mental_slm.pipelines.evaluation import figures
+
     return figures.draw_accuracy(metrics)
 
 
 def draw_bertscore(metrics: dict[str, Any]) -> Any:
     """Draw BERTScore F1 per task and model, with its shuffled floor (a plotly figure)."""
+    from mental_slm.pipelines.evaluation import figures
+
     return figures.draw_bertscore(metrics)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mental_slm.language_model.chat import EncodedPair, encode_pair
 from mental_slm.training.batches import pack
 
@@ -103,5 +101,7 @@ def describe_split(split: EncodedSplit, max_length: int) -> dict[str, Any]:
 
 
 def _quantiles(values: Sequence[int]) -> dict[str, int]:
+    import numpy as np
+
     shares = {"min": 0.0, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     return {name: round(float(np.quantile(values, share))) for name, share in shares.items()}

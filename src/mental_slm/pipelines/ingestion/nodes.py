@@ -3,27 +3,19 @@
 import logging
 from typing import Any
 
-import pandas as pd
-
 from mental_slm.datasets.remote_file import RawFile
-from mental_slm.pipelines.ingestion import (
-    cleaning,
-    flags,
-    guard,
-    parsers,
-    repair,
-    reporting,
-    splitting,
-)
+from mental_slm.pipelines.ingestion import flags
 from mental_slm.pipelines.ingestion.options import IngestionOptions
-from mental_slm.records import CORPUS_COLUMNS, QUARANTINE_COLUMNS
+from mental_slm.records import CORPUS_COLUMNS, QUARANTINE_COLUMNS, Table
 from mental_slm.tasks import EMOTION_DIMENSIONS
 
 logger = logging.getLogger(__name__)
 
 
-def parse_dreaddit(train: RawFile, test: RawFile, options: IngestionOptions) -> pd.DataFrame:
+def parse_dreaddit(train: RawFile, test: RawFile, options: IngestionOptions) -> Table:
     """Read Dreaddit's two files into posts (none if the dataset is not selected)."""
+    from mental_slm.pipelines.ingestion import parsers
+
     if not options.selects("Dreaddit"):
         return parsers.no_posts()
     return parsers.join_posts(
@@ -34,10 +26,10 @@ def parse_dreaddit(train: RawFile, test: RawFile, options: IngestionOptions) -> 
     )
 
 
-def parse_dr(
-    train: RawFile, val: RawFile, test: RawFile, options: IngestionOptions
-) -> pd.DataFrame:
+def parse_dr(train: RawFile, val: RawFile, test: RawFile, options: IngestionOptions) -> Table:
     """Read Depression_Reddit's three files into posts (none if the dataset is not selected)."""
+    from mental_slm.pipelines.ingestion import parsers
+
     if not options.selects("DR"):
         return parsers.no_posts()
     return parsers.join_posts(
@@ -45,13 +37,17 @@ def parse_dr(
     )
 
 
-def parse_depseverity(raw: RawFile, options: IngestionOptions) -> pd.DataFrame:
+def parse_depseverity(raw: RawFile, options: IngestionOptions) -> Table:
     """Read DepSeverity into posts (none if the dataset is not selected)."""
+    from mental_slm.pipelines.ingestion import parsers
+
     return parsers.read_depseverity(raw) if options.selects("DepSeverity") else parsers.no_posts()
 
 
-def parse_sdcnl(train: RawFile, test: RawFile, options: IngestionOptions) -> pd.DataFrame:
+def parse_sdcnl(train: RawFile, test: RawFile, options: IngestionOptions) -> Table:
     """Read SDCNL's two files into posts (none if the dataset is not selected)."""
+    from mental_slm.pipelines.ingestion import parsers
+
     if not options.selects("SDCNL"):
         return parsers.no_posts()
     return parsers.join_posts(
@@ -62,8 +58,10 @@ def parse_sdcnl(train: RawFile, test: RawFile, options: IngestionOptions) -> pd.
     )
 
 
-def parse_isear(raw: RawFile, options: IngestionOptions) -> pd.DataFrame:
+def parse_isear(raw: RawFile, options: IngestionOptions) -> Table:
     """Read ISEAR into posts (none if the dataset is not selected)."""
+    from mental_slm.pipelines.ingestion import parsers
+
     if not options.selects("ISEAR"):
         return parsers.no_posts()
     return parsers.read_isear(raw, options.group_salt.get_secret_value())
@@ -71,7 +69,7 @@ def parse_isear(raw: RawFile, options: IngestionOptions) -> pd.DataFrame:
 
 def parse_studemo(
     ratings: RawFile, texts: RawFile, options: IngestionOptions
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[Table, Table]:
     """Read StudEmo: every single rating, and one emotion profile per text.
 
     Returns:
@@ -79,6 +77,10 @@ def parse_studemo(
         (``text_id``, ``text``, ``n_annotators``, ten means). ``text`` is missing where the texts
         were switched off or upstream has none. Most texts have one rating or two, not more.
     """
+    import pandas as pd
+
+    from mental_slm.pipelines.ingestion import parsers, repair
+
     columns = list(EMOTION_DIMENSIONS)
     if options.selects("StudEmo"):
         annotation = parsers.read_studemo_ratings(ratings)
@@ -98,22 +100,24 @@ def parse_studemo(
 
 
 def unify_posts(
-    dr: pd.DataFrame,
-    dreaddit: pd.DataFrame,
-    depseverity: pd.DataFrame,
-    sdcnl: pd.DataFrame,
-    isear: pd.DataFrame,
-) -> pd.DataFrame:
+    dr: Table, dreaddit: Table, depseverity: Table, sdcnl: Table, isear: Table
+) -> Table:
     """Put the posts of all datasets into one table, in a fixed order."""
+    from mental_slm.pipelines.ingestion import parsers
+
     return parsers.join_posts([dr, dreaddit, depseverity, sdcnl, isear])
 
 
-def repair_posts(posts: pd.DataFrame, depseverity_file: RawFile) -> pd.DataFrame:
+def repair_posts(posts: Table, depseverity_file: RawFile) -> Table:
     """Repair and mask the texts, name what was done, and give every post its ``text_id``.
 
     Dreaddit's damaged texts come from DepSeverity, its twin, whether or not DepSeverity itself is
     selected.
     """
+    import pandas as pd
+
+    from mental_slm.pipelines.ingestion import repair
+
     dreaddit = posts["dataset"] == "Dreaddit"
     if dreaddit.any():
         intact = repair.restore_from_twin(posts[dreaddit], depseverity_file)
@@ -135,8 +139,10 @@ def repair_posts(posts: pd.DataFrame, depseverity_file: RawFile) -> pd.DataFrame
     return posts
 
 
-def split_posts(posts: pd.DataFrame) -> pd.DataFrame:
+def split_posts(posts: Table) -> Table:
     """Give every post a split: upstream where there is one, else derived by a fixed rule."""
+    from mental_slm.pipelines.ingestion import splitting
+
     split = posts["split"].copy()
     for dataset, rule in (
         ("DepSeverity", splitting.split_depseverity),
@@ -148,15 +154,15 @@ def split_posts(posts: pd.DataFrame) -> pd.DataFrame:
     return posts.assign(split=split).drop(columns="key")
 
 
-def clean_posts(
-    posts: pd.DataFrame, options: IngestionOptions
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def clean_posts(posts: Table, options: IngestionOptions) -> tuple[Table, Table]:
     """Judge every post: kept, quarantined (a person may look) or dropped.
 
     Returns:
         All posts with a ``reason`` (missing for kept ones), and the quarantine, which holds ids
         and reasons but no text.
     """
+    from mental_slm.pipelines.ingestion import cleaning
+
     judged = posts.assign(reason=cleaning.find_reasons(posts, options.min_words))
     doubtful = judged[judged["reason"].isin(cleaning.QUARANTINE_REASONS)]
     where = doubtful["source_path"] + ", row " + doubtful["source_row"].astype("str")
@@ -164,9 +170,7 @@ def clean_posts(
     return judged, quarantine
 
 
-def guard_corpus(
-    judged: pd.DataFrame, options: IngestionOptions
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+def guard_corpus(judged: Table, options: IngestionOptions) -> tuple[Table, dict[str, Any]]:
     """Take the kept posts as the corpus, after making sure that no split repeats another.
 
     Returns:
@@ -175,6 +179,8 @@ def guard_corpus(
     Raises:
         LeakageError: A post stands on both sides of a split.
     """
+    from mental_slm.pipelines.ingestion import guard
+
     kept = judged[judged["reason"].isna()]
     leaks_before = guard.find_leaks(judged, options.near_duplicate)
     leaks_after = guard.find_leaks(kept, options.near_duplicate)
@@ -187,9 +193,7 @@ def guard_corpus(
     return kept[list(CORPUS_COLUMNS)].reset_index(drop=True), report
 
 
-def report_ingestion(
-    judged: pd.DataFrame, quarantine: pd.DataFrame, corpus: pd.DataFrame
-) -> tuple[dict[str, Any], Any]:
+def report_ingestion(judged: Table, quarantine: Table, corpus: Table) -> tuple[dict[str, Any], Any]:
     """Count what came in and what became of it; draw what is left.
 
     Returns:
@@ -198,6 +202,8 @@ def report_ingestion(
     Raises:
         RuntimeError: Posts were lost: rows in are not kept + quarantined + dropped.
     """
+    from mental_slm.pipelines.ingestion import cleaning, reporting
+
     rows = reporting.count_rows(judged)
     dropped = sum(rows["all"][reason] for reason in cleaning.DROP_REASONS)
     if len(corpus) + len(quarantine) + dropped != len(judged):
@@ -215,7 +221,9 @@ def report_ingestion(
     return report, reporting.draw_rows(corpus)
 
 
-def _append(names: "pd.Series[Any]", more: Any) -> "pd.Series[Any]":
+def _append(names: Any, more: Any) -> Any:
     """Join two columns of lists row by row; parquet hands lists back as arrays."""
+    import pandas as pd
+
     joined = [[*first, *second] for first, second in zip(names, more, strict=True)]
     return pd.Series(joined, index=names.index, dtype="object")
