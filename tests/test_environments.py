@@ -28,8 +28,8 @@ ALL = ("base", *ENVIRONMENTS)
 #: Pipelines whose results belong to one model; those before them serve all models, and the
 #: comparison reads all models.
 PER_MODEL = ("fine_tuning", "evaluation", "deployment")
-#: Made once per base model, whose name is part of the folder names below it.
-SHARED = {"model_cache"}
+#: Folders in which every model has a place of its own, under its own name.
+SHARED = {"model_cache", "all_metrics"}
 
 
 def loader(env: str, **runtime_params: Any) -> OmegaConfigLoader:
@@ -163,7 +163,7 @@ def test_environments_never_share_a_path_after_augmentation(pipelines) -> None:
 
 @pytest.mark.parametrize("env", ALL)
 def test_editions_of_the_data_never_share_a_path(env: str) -> None:
-    reads_all = {"metrics@all", "comparison_table", "comparison_figure"} | SHARED
+    reads_all = {"comparison_table", "comparison_figure"} | SHARED
     sample, public = catalog(env, data="sample"), catalog(env, data="public")
     same = [
         name

@@ -13,7 +13,7 @@ def test_each_known_report_has_its_lines_and_others_none():
     artefact = {"size_bytes": 2e6, "kl": 0.004, "top1_agreement": 0.97, "decode_tokens_per_s": 40}
     lines = headlines(
         {
-            "metrics@one": {
+            "metrics": {
                 "data": {"n": 99},
                 "bertscore": {"encoder": "mini"},
                 "systems": {"tuned": scored, "majority": system},

@@ -75,6 +75,6 @@ _LINES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "ingestion_report": _ingestion,
     "augmentation_report": _augmentation,
     "merge_report": _merge,
-    "metrics@one": _metrics,
+    "metrics": _metrics,
     "parity_report": _parity,
 }

@@ -57,8 +57,8 @@ def _metrics(environment: str, accuracy: float, **data: Any) -> dict[str, Any]:
 
 
 def _write(root: Path, name: str, content: str) -> None:
-    path = root / "data" / "08_reporting" / name / "metrics.json"
-    path.parent.mkdir(parents=True)
+    path = root / "data" / "08_reporting" / "comparison" / "metrics" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, "utf-8")
 
 
@@ -67,8 +67,7 @@ def _catalog(root: Path, monkeypatch: pytest.MonkeyPatch) -> DataCatalog:
     monkeypatch.chdir(root)
     catalog = DataCatalog.from_config(
         {
-            "metrics@one": _entry("evaluation", "metrics@one"),
-            "metrics@all": _entry("comparison", "metrics@all"),
+            "all_metrics": _entry("all_metrics"),
         }
     )
     catalog["params:comparison"] = OPTIONS
@@ -77,14 +76,14 @@ def _catalog(root: Path, monkeypatch: pytest.MonkeyPatch) -> DataCatalog:
     return catalog
 
 
-def _entry(pipeline: str, name: str) -> dict[str, Any]:
-    text = (CONF / "base" / f"catalog_{pipeline}.yml").read_text("utf-8")
+def _entry(name: str) -> dict[str, Any]:
+    text = (CONF / "base" / "catalog_comparison.yml").read_text("utf-8")
     text = text.replace("${globals:model}", "smollm2").replace("${globals:data}", "sample")
     return dict(yaml.safe_load(text)[name])
 
 
 def _tabulate(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    return tabulate_models(_catalog(root, monkeypatch).load("metrics@all"), OPTIONS)
+    return tabulate_models(_catalog(root, monkeypatch).load("all_metrics"), OPTIONS)
 
 
 def test_models_on_the_same_items_share_one_table(
@@ -115,7 +114,7 @@ def test_editions_and_other_items_of_one_edition_are_never_mixed(
         "Data edition sample, 40 items (bb)",
     ]
     assert ["smollm2" in section for section in sections] == [False, True, False]
-    figure = draw_comparison(_catalog(tmp_path, monkeypatch).load("metrics@all"))
+    figure = draw_comparison(_catalog(tmp_path, monkeypatch).load("all_metrics"))
     assert {trace.yaxis for trace in figure.data} == {"y", "y2", "y3"}
 
 
@@ -143,8 +142,8 @@ def test_an_unusable_file_is_named_and_the_rest_goes_on(
     table = _tabulate(tmp_path, monkeypatch)
     assert "smollm2-tuned" in table
     left_out = table.split("## Left out")[1]
-    assert "`other/sample/metrics.json`" in left_out and reason in left_out
-    assert "left out other/sample/metrics.json" in caplog.text
+    assert "`other/sample`" in left_out and reason in left_out
+    assert "left out the metrics of other/sample" in caplog.text
 
 
 def test_nothing_usable_is_an_error_with_the_remedy(
@@ -170,17 +169,17 @@ def test_scores_of_different_encoders_do_not_share_a_column(
 def test_the_comparison_runs_alone_and_after_an_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kedro must order it behind the node that writes ``metrics@one`` and hand it the new file."""
+    """Kedro must order it behind the node that files new metrics and hand it old and new."""
     _write(tmp_path, "qwen/sample", json.dumps(_metrics("qwen", 0.8)))
     catalog = _catalog(tmp_path, monkeypatch)
     SequentialRunner().run(create_pipeline(), catalog)
     assert "smollm2" not in catalog.load("comparison_table")
 
     def summarise() -> dict[str, Any]:
-        return _metrics("smollm2", 0.7)
+        return {"smollm2/sample": _metrics("smollm2", 0.7)}
 
     whole = create_pipeline() + Pipeline(
-        [Node(summarise, inputs=None, outputs="metrics@one", name="summarise")]
+        [Node(summarise, inputs=None, outputs="all_metrics", name="summarise")]
     )
     assert whole.nodes[0].name == "summarise"
     SequentialRunner().run(whole, catalog)

@@ -290,7 +290,7 @@ def test_models_asked_under_different_settings_are_not_compared(make_pairs: Make
 def test_the_pipeline_runs_and_gives_the_same_bytes_again(
     tmp_path: Path, tiny_model: ModelRef, make_pairs: MakePairs
 ) -> None:
-    def run(folder: str) -> DataCatalog:
+    def run(folder: str) -> tuple[DataCatalog, dict[str, Any]]:
         catalog = DataCatalog()
         inputs = {
             "pairs_test": make_pairs(15, "test"),
@@ -303,15 +303,15 @@ def test_the_pipeline_runs_and_gives_the_same_bytes_again(
         }
         for name, value in inputs.items():
             catalog[name] = value
-        for name in ("generations_base", "generations_tuned", "metrics@one"):
+        for name in ("generations_base", "generations_tuned", "metrics"):
             catalog[name] = JSONDataset(filepath=str(tmp_path / folder / f"{name}.json"))
         for name in ("accuracy_figure", "bertscore_figure"):
             catalog[name] = FigureDataset(filepath=str(tmp_path / folder / f"{name}.json"))
         catalog["scores"] = ParquetDataset(filepath=str(tmp_path / folder / "scores.parquet"))
-        SequentialRunner().run(create_pipeline(), catalog)
-        return catalog
+        outputs = SequentialRunner().run(create_pipeline(), catalog)
+        return catalog, outputs["all_metrics"].load()
 
-    catalog = run("first")
+    catalog, filed = run("first")
     run("second")
     written = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert len(written) == 6
@@ -321,7 +321,8 @@ def test_the_pipeline_runs_and_gives_the_same_bytes_again(
     validate_scores(scores)
     assert Counter(scores["system"]) == dict.fromkeys(("base", "tuned", "majority", "tfidf"), 10)
     assert catalog.load("generations_base") == catalog.load("generations_tuned")  # same weights
-    assert catalog.load("metrics@one")["data"]["n"] == 10
+    assert catalog.load("metrics")["data"]["n"] == 10
+    assert list(filed) == ["test/sample"]
     bars = catalog.load("accuracy_figure").data
     assert [bar.name for bar in bars] == [
         "Base model",

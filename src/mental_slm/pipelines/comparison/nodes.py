@@ -40,7 +40,7 @@ def tabulate_models(metrics: dict[str, Callable[[], Any]], options: ComparisonOp
     """
     groups, left_out = read_groups(metrics)
     for name, reason in left_out.items():
-        logger.warning("left out %s/metrics.json: %s; evaluate that model again", name, reason)
+        logger.warning("left out the metrics of %s: %s; evaluate that model again", name, reason)
     lines = [
         "# Comparison of models",
         "",
@@ -57,7 +57,7 @@ def tabulate_models(metrics: dict[str, Callable[[], Any]], options: ComparisonOp
         lines += _table(_gain_rows(group, options))
     if left_out:
         lines += ["", "## Left out", ""]
-        lines += [f"- `{name}/metrics.json`: {reason}" for name, reason in left_out.items()]
+        lines += [f"- `{name}`: {reason}" for name, reason in left_out.items()]
     return "\n".join(lines) + "\n"
 
 

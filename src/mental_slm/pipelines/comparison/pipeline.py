@@ -10,20 +10,20 @@ from mental_slm.pipelines.comparison.nodes import draw_comparison, tabulate_mode
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """Build the pipeline: the metrics of all evaluated models become one table and one figure.
 
-    ``metrics@all`` and the evaluation's ``metrics@one`` are one dataset to Kedro, so that the
-    comparison follows the evaluation when both run.
+    Each evaluation files its metrics in ``all_metrics``, so that the comparison follows it when both
+    run, and finds those of earlier runs when it runs alone.
     """
     return Pipeline(
         [
             Node(
                 tabulate_models,
-                inputs=["metrics@all", "params:comparison"],
+                inputs=["all_metrics", "params:comparison"],
                 outputs="comparison_table",
                 name="tabulate_models",
             ),
             Node(
                 draw_comparison,
-                inputs="metrics@all",
+                inputs="all_metrics",
                 outputs="comparison_figure",
                 name="draw_comparison",
             ),

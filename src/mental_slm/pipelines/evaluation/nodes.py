@@ -331,6 +331,15 @@ def summarise_scores(
     )
 
 
+def file_metrics(metrics: dict[str, Any], options: EvaluationOptions) -> dict[str, dict[str, Any]]:
+    """File the metrics under their model and data edition, where the comparison finds them.
+
+    Returns:
+        One partition; those of other models stay as they are.
+    """
+    return {f"{options.environment}/{options.data}": metrics}
+
+
 def draw_accuracy(metrics: dict[str, Any]) -> Any:
     """Draw accuracy per task, all systems side by side, with 95 % intervals (a plotly figure)."""
     from mental_slm.pipelines.evaluation import figures
