@@ -39,7 +39,7 @@ def tiny_model(model_cache: Path, tiny_options: ModelOptions) -> ModelRef:
     return obtain_model(tiny_options, model_cache)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pairs():
     """Return a factory of made-up pairs that cycle through the five tasks and their labels."""
 

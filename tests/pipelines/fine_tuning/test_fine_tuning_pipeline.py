@@ -30,12 +30,10 @@ def options() -> FineTuningOptions:
 
 
 @pytest.fixture(scope="module")
-def inputs(model_cache, tiny_options, options, tmp_path_factory) -> dict:
-    from conftest import _made_up_pair
-
+def inputs(model_cache, tiny_options, options, make_pairs, tmp_path_factory) -> dict:
     return {
-        "pairs_train": [_made_up_pair(number, "train") for number in range(40)],
-        "pairs_val": [_made_up_pair(number, "val") for number in range(8)],
+        "pairs_train": make_pairs(40, "train"),
+        "pairs_val": make_pairs(8, "val"),
         "params:fine_tuning": options,
         "params:model": tiny_options,
         "model_cache": model_cache,
