@@ -53,6 +53,24 @@ def test_the_base_model_is_checked_before_any_work():
         hooks.check_base_model({"model": model})
 
 
+def test_a_comparison_of_nothing_says_what_to_run(tmp_path):
+    catalog = DataCatalog.from_config(
+        {
+            "all_metrics": {
+                "type": "partitions.PartitionedDataset",
+                "path": str(tmp_path),
+                "dataset": "json.JSONDataset",
+            }
+        }
+    )
+    pipeline = Pipeline([Node(len, inputs="all_metrics", outputs="n", name="count")])
+    with pytest.raises(ClickException, match="kedro run --pipelines evaluation"):
+        hooks.check_evaluated(pipeline, catalog)
+    (tmp_path / "smollm2.json").write_text("{}")
+    catalog["all_metrics"].release()
+    hooks.check_evaluated(pipeline, catalog)
+
+
 def test_a_second_run_in_the_folder_is_refused_until_the_first_ends(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from mental_slm.hooks import lock_project\n"

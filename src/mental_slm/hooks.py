@@ -65,11 +65,14 @@ class RunGuard:
         check_model_name(context.config_loader["globals"], context.env)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Check parameters and the base model, and keep a second run out of the folder."""
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Check parameters, inputs and the base model, and keep a second run out of the folder."""
         check_parameter_blocks(self._params, run_params.get("runtime_params") or {})
         if "base_model" in pipeline.outputs() | pipeline.all_outputs():
             check_base_model(self._params)
+        check_evaluated(pipeline, catalog)
         self._lock = lock_project(self._project)
 
     @hook_impl
@@ -170,6 +173,19 @@ def check_base_model(params: dict[str, Any]) -> None:
         check_source(ModelOptions.model_validate(params["model"]))
     except ModelUnavailable as error:
         raise ClickException(str(error)) from error
+
+
+def check_evaluated(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    """Make sure that a comparison on its own has something to compare.
+
+    Raises:
+        ClickException: No model has been evaluated yet.
+    """
+    if "all_metrics" in pipeline.inputs() and not catalog.exists("all_metrics"):
+        raise ClickException(
+            "no model has been evaluated yet, so there is nothing to compare; make it with: "
+            "kedro run --pipelines evaluation"
+        )
 
 
 def lock_project(project: Path) -> FileLock:
