@@ -19,7 +19,6 @@ from mental_slm.datasets.remote_file import SourceFileError
 from mental_slm.pipelines.ingestion import cleaning, create_pipeline, guard, nodes, repair
 from mental_slm.pipelines.ingestion.options import IngestionOptions
 from mental_slm.records import CORPUS_COLUMNS, QUARANTINE_COLUMNS, validate_corpus
-from mental_slm.tasks import DATASET_TASK
 
 PROJECT = Path(__file__).parents[3]
 CATALOG = "catalog_ingestion.yml"
@@ -99,8 +98,7 @@ def test_the_quarantine_holds_reasons_and_no_text(sample):
     _, catalog = sample
     quarantine = catalog.load("quarantine")
     assert tuple(quarantine.columns) == QUARANTINE_COLUMNS and len(quarantine) > 0
-    parsed = [f"{dataset.lower()}_posts" for dataset in DATASET_TASK]
-    posts = pd.concat([catalog.load(name) for name in parsed])
+    posts = catalog.load("posts")
     stored = quarantine.to_csv()
     removed = posts[
         posts["record_id"].isin(quarantine["record_id"]) & (posts["text"].str.len() > 9)
@@ -128,7 +126,7 @@ def test_the_figure_counts_every_post(sample):
 def test_two_runs_give_the_same_bytes(sample, tmp_path):
     run(tmp_path)
     first = outputs(sample[0])
-    assert len(first) == 12 and first == outputs(tmp_path)
+    assert len(first) == 9 and first == outputs(tmp_path)
 
 
 def test_logs_carry_no_text(tmp_path, caplog):
@@ -151,7 +149,7 @@ def test_files_of_other_datasets_are_never_fetched(tmp_path, monkeypatch):
         "depseverity",  # Dreaddit's twin
     }
     assert len(catalog.load("studemo_annotation")) == 0
-    assert len(catalog.load("depseverity_posts")) == 0
+    assert set(catalog.load("posts")["dataset"]) == {"Dreaddit", "ISEAR"}
 
 
 def test_leaks_stop_the_run_with_ids(sample):

@@ -1,4 +1,4 @@
-"""The story of ingestion: parse -> unify -> repair -> split -> clean -> guard -> report."""
+"""The story of ingestion: parse, unify, repair, split, forget, clean, guard, report."""
 
 import logging
 from typing import Any
@@ -84,6 +84,7 @@ def parse_studemo(
     columns = list(EMOTION_DIMENSIONS)
     if options.selects("StudEmo"):
         annotation = parsers.read_studemo_ratings(ratings)
+        annotation = annotation[~annotation["text_id"].isin(options.forgotten_studemo_texts())]
     else:
         annotation = pd.DataFrame(columns=["text_id", "annotator_id", *columns], dtype="int64")
     rated = annotation.groupby("text_id")
@@ -99,13 +100,14 @@ def parse_studemo(
     return annotation, profile
 
 
-def unify_posts(
-    dr: Table, dreaddit: Table, depseverity: Table, sdcnl: Table, isear: Table
-) -> Table:
-    """Put the posts of all datasets into one table, in a fixed order."""
+def unify_posts(*tables: Table) -> Table:
+    """Put the posts of all datasets into one table, in an order that only their ids decide.
+
+    Whatever order the rows come in, the corpus is the same, byte for byte.
+    """
     from mental_slm.pipelines.ingestion import parsers
 
-    return parsers.join_posts([dr, dreaddit, depseverity, sdcnl, isear])
+    return parsers.sort_posts(parsers.join_posts(list(tables)))
 
 
 def repair_posts(posts: Table, depseverity_file: RawFile) -> Table:
@@ -152,6 +154,31 @@ def split_posts(posts: Table) -> Table:
         if rows.any():
             split[rows] = rule(posts[rows])
     return posts.assign(split=split).drop(columns="key")
+
+
+def forget_posts(posts: Table, options: IngestionOptions) -> tuple[Table, dict[str, Any]]:
+    """Leave out what somebody asked to forget, in every dataset that holds the same text.
+
+    This comes after the split, so that forgetting one post moves no other across a border.
+
+    Returns:
+        The other posts, and what was forgotten: the ``text_ids`` (hashes; later stages delete by
+        them) and the number of ``posts`` by dataset.
+
+    Raises:
+        ValueError: An id of a selected dataset that no post has.
+    """
+    from mental_slm.pipelines.ingestion import forgetting
+
+    gone = forgetting.find_forgotten(posts, options.forget)
+    counts = posts.loc[gone, "dataset"].value_counts().sort_index()
+    forgotten = {
+        "text_ids": sorted(set(posts.loc[gone, "text_id"])),
+        "posts": {str(dataset): int(count) for dataset, count in counts.items()},
+    }
+    if gone.any():
+        logger.info("Forgot %d posts, as ingestion.forget asks", gone.sum())
+    return posts[~gone].reset_index(drop=True), forgotten
 
 
 def clean_posts(posts: Table, options: IngestionOptions) -> tuple[Table, Table]:

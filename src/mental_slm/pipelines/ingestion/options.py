@@ -1,5 +1,6 @@
 """Options of the ingestion pipeline (``params:ingestion``)."""
 
+import re
 from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
@@ -9,6 +10,8 @@ from mental_slm.tasks import DATASET_TASK
 
 #: Everything a run can ingest: the five labelled datasets and StudEmo's emotion ratings.
 DATASETS: tuple[str, ...] = (*DATASET_TASK, "StudEmo")
+
+_FORGETTABLE = re.compile(rf"(?:(?:{'|'.join(DATASET_TASK)})-)?[0-9a-f]{{16}}|StudEmo-\d+")
 
 
 class IngestionOptions(Options):
@@ -36,6 +39,12 @@ class IngestionOptions(Options):
         ge=1,
         description="Posts with fewer words are quarantined (ISEAR's short answers excepted).",
     )
+    forget: tuple[str, ...] = Field(
+        default=(),
+        description="Posts to leave out, with every copy of their text in any dataset: record ids "
+        "('Dreaddit-<16 hex>', 'StudEmo-<text_id>') or text ids ('<16 hex>', which also hold where "
+        "the dataset of the record is not selected), as a list or as 'id+id'.",
+    )
     near_duplicate: float = Field(
         default=0.9,
         gt=0.5,
@@ -44,7 +53,7 @@ class IngestionOptions(Options):
         "held-out one; such a pair stops the run. Lower is stricter.",
     )
 
-    @field_validator("datasets", mode="before")
+    @field_validator("datasets", "forget", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         # `--params` splits at commas, so a list cannot be given there.
@@ -59,6 +68,23 @@ class IngestionOptions(Options):
                 f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(DATASETS)}"
             )
         return names
+
+    @field_validator("forget")
+    @classmethod
+    def _check_ids(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in ids if not _FORGETTABLE.fullmatch(name)]
+        if wrong:
+            raise ValueError(
+                f"no id: {', '.join(wrong)}; a record id is '<dataset>-<16 hex digits>' or "
+                "'StudEmo-<text_id>', a text id '<16 hex digits>'"
+            )
+        return ids
+
+    def forgotten_studemo_texts(self) -> tuple[int, ...]:
+        """Return the text ids of StudEmo that are to be forgotten."""
+        return tuple(
+            int(name.removeprefix("StudEmo-")) for name in self.forget if name.startswith("StudEmo")
+        )
 
     def selects(self, dataset: str) -> bool:
         """Tell whether ``dataset`` is to be ingested."""

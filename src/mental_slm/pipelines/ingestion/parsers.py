@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mental_slm.datasets.remote_file import RawFile, SourceFileError
-from mental_slm.tasks import DATASET_TASK, EMOTION_DIMENSIONS, TASKS
+from mental_slm.tasks import DATASET_TASK, EMOTION_DIMENSIONS, SPLITS, TASKS
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,18 @@ def join_posts(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Put tables of posts under one another, with typed columns and a fresh index."""
     filled = [table for table in tables if len(table)]
     return _typed(pd.concat(filled, ignore_index=True)) if filled else no_posts()
+
+
+def sort_posts(posts: pd.DataFrame) -> pd.DataFrame:
+    """Order posts by dataset, then file (train, val, test), then row of the file."""
+    order = pd.DataFrame(
+        {
+            "dataset": posts["dataset"].map({name: n for n, name in enumerate(DATASET_TASK)}),
+            "file": posts["split"].map({name: n for n, name in enumerate(SPLITS)}).fillna(0),
+            "row": posts["source_row"],
+        }
+    ).sort_values(["dataset", "file", "row"])
+    return posts.loc[order.index].reset_index(drop=True)
 
 
 def read_dreaddit(raw: RawFile, split: str, salt: str) -> pd.DataFrame:

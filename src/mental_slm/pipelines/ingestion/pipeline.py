@@ -1,5 +1,6 @@
 """The ingestion pipeline: public files to one clean, split, leak-free corpus."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
@@ -8,45 +9,30 @@ from . import nodes
 
 _OPTIONS = "params:ingestion"
 
+#: Each labelled dataset: the node that parses it and the catalog entries of its raw files. The order
+#: is that of the corpus.
+_PARSERS: dict[str, tuple[Callable[..., Any], list[str]]] = {
+    "dr": (nodes.parse_dr, ["dr_train_file", "dr_val_file", "dr_test_file"]),
+    "dreaddit": (nodes.parse_dreaddit, ["dreaddit_train_file", "dreaddit_test_file"]),
+    "depseverity": (nodes.parse_depseverity, ["depseverity_file"]),
+    "sdcnl": (nodes.parse_sdcnl, ["sdcnl_train_file", "sdcnl_test_file"]),
+    "isear": (nodes.parse_isear, ["isear_file"]),
+}
+
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Build the pipeline: parse each dataset, unify, repair, split, clean, guard, report."""
+    """Build the pipeline: parse each dataset, unify, repair, split, forget, clean, guard, report."""
     return Pipeline(
         [
-            Node(
-                nodes.parse_dr,
-                ["dr_train_file", "dr_val_file", "dr_test_file", _OPTIONS],
-                "dr_posts",
-                name="parse_dr",
-                tags="network",
-            ),
-            Node(
-                nodes.parse_dreaddit,
-                ["dreaddit_train_file", "dreaddit_test_file", _OPTIONS],
-                "dreaddit_posts",
-                name="parse_dreaddit",
-                tags="network",
-            ),
-            Node(
-                nodes.parse_depseverity,
-                ["depseverity_file", _OPTIONS],
-                "depseverity_posts",
-                name="parse_depseverity",
-                tags="network",
-            ),
-            Node(
-                nodes.parse_sdcnl,
-                ["sdcnl_train_file", "sdcnl_test_file", _OPTIONS],
-                "sdcnl_posts",
-                name="parse_sdcnl",
-                tags="network",
-            ),
-            Node(
-                nodes.parse_isear,
-                ["isear_file", _OPTIONS],
-                "isear_posts",
-                name="parse_isear",
-                tags="network",
+            *(
+                Node(
+                    parse,
+                    [*files, _OPTIONS],
+                    f"{dataset}_posts",
+                    name=f"parse_{dataset}",
+                    tags="network",
+                )
+                for dataset, (parse, files) in _PARSERS.items()
             ),
             Node(
                 nodes.parse_studemo,
@@ -57,7 +43,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 nodes.unify_posts,
-                ["dr_posts", "dreaddit_posts", "depseverity_posts", "sdcnl_posts", "isear_posts"],
+                [f"{dataset}_posts" for dataset in _PARSERS],
                 "unified_posts",
                 name="unify_posts",
             ),
@@ -70,8 +56,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(nodes.split_posts, "repaired_posts", "split_posts", name="split_posts"),
             Node(
-                nodes.clean_posts,
+                nodes.forget_posts,
                 ["split_posts", _OPTIONS],
+                ["posts", "forgotten"],
+                name="forget_posts",
+            ),
+            Node(
+                nodes.clean_posts,
+                ["posts", _OPTIONS],
                 ["judged_posts", "quarantine"],
                 name="clean_posts",
             ),
