@@ -1,22 +1,18 @@
 """Guarding against leakage: the same or nearly the same text on both sides of a split.
 
-Exact copies share a ``text_id``. Near copies are found exactly, not by sampling, with the prefix
-filter of Chaudhuri, Ganti and Kaushik (ICDE 2006): if two word sets have a Jaccard similarity of at
-least t, then among the rarest ``n - ceil(t n) + 1`` words of each there is a common one.
+Exact copies share a ``text_id``; near copies are found by :mod:`.near_duplicates`.
 """
 
-import math
-import re
-from collections import Counter, defaultdict
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from mental_slm.tasks import DATASET_TASK
+from mental_slm.tasks import DATASET_TASK, SPLITS
 
-#: Texts with fewer different words say too little to be called near copies.
-_MIN_WORDS = 5
+from .near_duplicates import MIXED, find_near_pairs
+
 _PAIRS_SHOWN = 20
 
 #: Which split must not be repeated in which.
@@ -39,8 +35,11 @@ def find_leaks(posts: pd.DataFrame, near_duplicate: float) -> pd.DataFrame:
         learnt from), ``into_id``, ``into_part`` (the side that is held out), ``similarity``.
     """
     texts = posts.drop_duplicates("text_id").set_index("text_id")["text"]
-    same = pd.DataFrame({"from_text": texts.index, "into_text": texts.index, "similarity": 1.0})
-    pairs = pd.concat([same, _near_pairs(texts, near_duplicate)], ignore_index=True)
+    # an exact leak needs a text in two splits
+    twice = posts.groupby("text_id")["split"].nunique()
+    same = pd.Series(twice.index[twice > 1])
+    copies = pd.DataFrame({"from_text": same, "into_text": same, "similarity": 1.0})
+    pairs = pd.concat([copies, _near_pairs(posts, texts, near_duplicate)], ignore_index=True)
     places = posts[["record_id", "text_id", "dataset", "split"]]
     leaks = pairs.merge(places, left_on="from_text", right_on="text_id").merge(
         places, left_on="into_text", right_on="text_id", suffixes=("_from", "_into")
@@ -105,28 +104,17 @@ def refuse_leaks(leaks: pd.DataFrame) -> None:
         )
 
 
-def _near_pairs(texts: "pd.Series[str]", threshold: float) -> pd.DataFrame:
-    """Return all ordered pairs of different texts whose word sets are at least this similar."""
-    words = {text_id: _words(text) for text_id, text in texts.items()}
-    words = {text_id: found for text_id, found in words.items() if len(found) >= _MIN_WORDS}
-    frequency = Counter(word for found in words.values() for word in found)
-    seen_at: dict[str, list[Any]] = defaultdict(list)
-    pairs = []
-    for text_id, found in words.items():
-        rarest = sorted(found, key=lambda word: (frequency[word], word))
-        prefix = rarest[: len(found) - math.ceil(threshold * len(found)) + 1]
-        for other in {other for word in prefix for other in seen_at[word]}:
-            shared = len(found & words[other])
-            similarity = shared / (len(found) + len(words[other]) - shared)
-            if similarity >= threshold:
-                pairs += [(text_id, other, similarity), (other, text_id, similarity)]
-        for word in prefix:
-            seen_at[word].append(text_id)
-    return pd.DataFrame(pairs, columns=["from_text", "into_text", "similarity"]).astype(
-        {"from_text": "str", "into_text": "str", "similarity": "float64"}
-    )
-
-
-def _words(text: str) -> frozenset[str]:
-    # without apostrophes, so that "don't" and "dont" are one word
-    return frozenset(re.findall(r"[^\W_]+", re.sub("['\u2019]", "", text.lower())))
+def _near_pairs(posts: pd.DataFrame, texts: "pd.Series[str]", threshold: float) -> pd.DataFrame:
+    """Return all ordered pairs of different texts in different splits that are nearly the same."""
+    split = posts["split"].map({name: number for number, name in enumerate(SPLITS)})
+    span = split.groupby(posts["text_id"]).agg(["min", "max"]).reindex(texts.index)
+    group = span["min"].where(span["min"] == span["max"], MIXED).to_numpy(np.uint8)
+    near = find_near_pairs(texts, group, threshold)
+    left, right = texts.index[near["left"]], texts.index[near["right"]]
+    return pd.DataFrame(
+        {
+            "from_text": [*left, *right],
+            "into_text": [*right, *left],
+            "similarity": [*near["similarity"]] * 2,
+        }
+    ).astype({"from_text": "str", "into_text": "str", "similarity": "float64"})
