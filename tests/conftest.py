@@ -13,6 +13,7 @@ import pytest
 
 from mental_slm.fingerprints import digest
 from mental_slm.language_model.options import ModelOptions
+from mental_slm.prompts import Prompts
 from mental_slm.references import ModelRef
 from mental_slm.tasks import DATASET_TASK, TASKS, answer_line
 
@@ -49,6 +50,12 @@ def make_pairs():
     return make
 
 
+@pytest.fixture(scope="session")
+def prompts() -> Prompts:
+    """The prompts that the project ships."""
+    return Prompts.read(ROOT / "conf" / "base" / "prompts")
+
+
 @pytest.fixture
 def project(tmp_path: Path, model_cache: Path, tiny_model: ModelRef, monkeypatch) -> Path:
     """A copy of the project in a folder of its own, with the tiny model already in its cache."""
@@ -72,11 +79,12 @@ def _made_up_pair(number: int, split: str) -> dict:
     label = task.labels[(number // len(DATASET_TASK)) % len(task.labels)]
     clue = f"clue {task.labels.index(label)}"
     post = f"Day {number} of the week went by and all I noticed was {clue} in the {split} notes."
-    options = "; ".join(task.phrases.values())
-    instruction = f"Post:\n{post}\n\n{task.question}\nOptions: {options}"
+    prompts = Prompts.read(ROOT / "conf" / "base" / "prompts")
+    phrases = prompts.tasks[task_name].phrases
+    instruction = prompts.student_prompt(task_name, post)
     response = f'The writer says "{clue}". It may help to talk about it.'
     if split != "test":
-        response += f"\n{answer_line(task, label)}"
+        response += f"\n{answer_line(phrases[label])}"
     record_id = f"{dataset}-{digest([split, number])}"
     return {
         "pair_id": digest([record_id, instruction]),
@@ -85,6 +93,8 @@ def _made_up_pair(number: int, split: str) -> dict:
         "dataset": dataset,
         "task": task_name,
         "split": split,
+        "post": post,
+        "phrases": phrases,
         "instruction": instruction,
         "response": response,
         "messages": [
@@ -94,5 +104,7 @@ def _made_up_pair(number: int, split: str) -> dict:
         ],
         "label": label,
         "teacher": "template",
-        "template_version": "1",
+        "custom_id": digest([record_id, "request"]),
+        "student_version": prompts.student_version,
+        "teacher_version": prompts.teacher_version,
     }

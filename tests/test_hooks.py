@@ -132,7 +132,7 @@ def test_files_and_folders_are_described_and_summed_up(tmp_path):
     (folder / "reference.json").write_text(json.dumps({"digest": "abc"}))
     catalog = DataCatalog.from_config(
         {
-            "augmentation_report": {
+            "augmentation_counts": {
                 "type": "json.JSONDataset",
                 "filepath": str(tmp_path / "report.json"),
             },
@@ -140,9 +140,9 @@ def test_files_and_folders_are_described_and_summed_up(tmp_path):
         }
     )
     outputs = hooks.describe_datasets(
-        ["augmentation_report", "model", "params:x"], catalog, tmp_path
+        ["augmentation_counts", "model", "params:x"], catalog, tmp_path
     )
-    assert outputs["augmentation_report"]["sha256"] is not None
+    assert outputs["augmentation_counts"]["sha256"] is not None
     assert outputs["model"]["digest"] == "abc"
     assert "params:x" not in outputs
     manifest = {"seconds": 61, "peak_memory_mb": 900, "outputs": outputs}

@@ -16,7 +16,17 @@ SOURCE = PROJECT / "src" / "mental_slm"
 
 #: From the bottom to the top; a unit imports from its own layer and those below it.
 LAYERS = (
-    {"tasks", "references", "safety", "openai_client", "storage", "fingerprints", "options"},
+    {
+        "tasks",
+        "references",
+        "safety",
+        "openai_client",
+        "storage",
+        "fingerprints",
+        "options",
+        "privacy",
+    },
+    {"prompts"},
     {"records", "datasets"},
     {"language_model", "training"},
     {"pipelines", "cli", "sample", "standin", "config_loader", "headlines", "hooks"},

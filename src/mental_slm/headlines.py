@@ -72,8 +72,8 @@ def _interval(value: dict[str, float]) -> str:
 
 
 _LINES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-    "ingestion_report": _ingestion,
-    "augmentation_report": _augmentation,
+    "ingestion_counts": _ingestion,
+    "augmentation_counts": _augmentation,
     "merge_report": _merge,
     "metrics": _metrics,
     "parity_report": _parity,

@@ -53,8 +53,10 @@ class Pair(TypedDict):
     """One instruction pair.
 
     ``messages`` is what a model sees and learns: system, user (= ``instruction``), assistant
-    (= ``response``). ``label`` is the gold label; it is never part of the instruction. The response
-    of a test pair is label-blind: it carries no answer line.
+    (= ``response``). ``label`` is the gold label (for an emotion profile the gold JSON); it is never
+    part of the instruction. The response of a test pair is label-blind: it carries no answer line,
+    and it is empty where the teacher gave none that passed the filters (always so for emotion
+    profiles), since a test post must not drop out for what a teacher wrote about it.
     """
 
     pair_id: str
@@ -63,12 +65,16 @@ class Pair(TypedDict):
     dataset: str
     task: str
     split: str
+    post: str  # as it stands in the instruction
+    phrases: dict[str, str]  # label to the phrase that stands for it; empty for emotion profiles
     instruction: str
     response: str
     messages: list[Message]
     label: str
-    teacher: str
-    template_version: str
+    teacher: str  # template | model name | recorded model | annotators
+    custom_id: str  # of the request that the response answers; empty for emotion profiles
+    student_version: str  # digests of the prompt templates
+    teacher_version: str
 
 
 def validate_corpus(corpus: Table) -> None:
@@ -79,7 +85,10 @@ def validate_corpus(corpus: Table) -> None:
     """
     _require_columns("corpus", corpus, CORPUS_COLUMNS)
     if corpus.empty:
-        raise ValueError("corpus: no row was kept; look at the reasons in the quarantine")
+        raise ValueError(
+            "corpus: no row was kept; select a labelled dataset (ingestion.datasets; StudEmo has "
+            "ratings only) or look at the reasons in the quarantine"
+        )
     repeated = corpus.loc[corpus["record_id"].duplicated(), "record_id"]
     if len(repeated):
         raise ValueError(f"corpus: record_id is not unique: {_some(repeated)}")
@@ -119,6 +128,8 @@ def validate_pairs(pairs: list[dict[str, Any]]) -> None:
         seen.add(pair["pair_id"])
         if [message["role"] for message in pair["messages"]] != ["system", "user", "assistant"]:
             raise ValueError(f"pairs: row {row}: messages must be system, user, assistant")
+        if pair["split"] != "test" and not pair["response"].strip():
+            raise ValueError(f"pairs: row {row}: only a test pair may lack its response")
 
 
 def validate_scores(scores: Table) -> None:

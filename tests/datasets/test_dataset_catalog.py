@@ -52,6 +52,9 @@ card:
   type: mental_slm.datasets.MarkdownDataset
   filepath: data/card.md
   versioned: true
+cards:
+  type: mental_slm.datasets.MarkdownFolderDataset
+  filepath: data/cards
 """
 PREVIEWS = {
     "pairs": "JSONPreview",
@@ -61,6 +64,7 @@ PREVIEWS = {
     "onnx_model": "JSONPreview",
     "dlc": "JSONPreview",
     "card": "HTMLPreview",
+    "cards": "HTMLPreview",
 }
 
 
@@ -115,10 +119,12 @@ def test_what_viz_shows_after_a_run(config: dict, make_pairs, make_model, make_a
     catalog.save("base_model", make_model())
     catalog.save("adapter", make_adapter())
     catalog.save("card", "# Card")
+    catalog.save("cards", {"one": "# One", "two": "# Two"})
     assert len(json.loads(shown_by_viz(catalog, "pairs")[1])) == 2
     assert json.loads(shown_by_viz(catalog, "base_model")[1])["layers"] == 2
     assert json.loads(shown_by_viz(catalog, "adapter")[1])["adapter_config"]["r"] == 8
     assert "<h1>Card</h1>" in shown_by_viz(catalog, "card")[1]
+    assert "<h1>Two</h1>" in shown_by_viz(catalog, "cards")[1]
 
 
 def test_versions_by_name(config: dict, make_adapter) -> None:

@@ -1,8 +1,12 @@
 import hashlib
 import json
+import multiprocessing
 import pickle
+import re
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from kedro.io import DatasetError
@@ -21,6 +25,8 @@ class Server:
     def __init__(self):
         self.answers = []
         self.asked = []
+        self.stalls = None
+        self.stalled = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +39,10 @@ class Server:
                 self.send_header("Content-Length", str(length or len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+                if outer.stalls:  # the rest of the file never comes
+                    self.wfile.flush()
+                    outer.stalled.set()
+                    outer.stalls.wait()
 
             def log_message(self, *args):
                 pass
@@ -121,6 +131,72 @@ def test_a_broken_download_is_tried_again(tmp_path, server):
     assert len(server.asked) == 2
 
 
+def test_a_download_that_is_killed_leaves_no_file_to_mistake_for_a_whole_one(tmp_path, server):
+    server.answer(CONTENT[:10], length=len(CONTENT))
+    server.stalls = threading.Event()
+    handle = dataset(tmp_path, server.url).load()
+    process = multiprocessing.get_context("fork").Process(target=handle.fetch)
+    process.start()
+    assert server.stalled.wait(timeout=30)
+    process.kill()
+    process.join()
+    server.stalls.set()
+    assert process.exitcode == -signal.SIGKILL
+    assert not handle.filepath.exists() and handle.local_copy() is None
+    server.stalls, server.answers = None, []
+    server.answer(CONTENT)
+    assert handle.fetch().read_bytes() == CONTENT
+
+
+def test_a_wrong_download_is_refused_with_both_digests_and_a_place_for_the_right_file(
+    tmp_path, server, monkeypatch
+):
+    monkeypatch.setattr(remote_file, "_RETRIES", 0)
+    other = CONTENT.replace(b"yes", b"no!")
+    server.answer(other)
+    with pytest.raises(SourceFileError) as error:
+        dataset(tmp_path, server.url).load().fetch()
+    for part in (
+        hashlib.sha256(other).hexdigest(),
+        facts()["sha256"],
+        f"put the file at {tmp_path / 'raw' / 'file.csv'}",
+        "MENTAL_SLM_MIRROR",
+        "owner/repo/c0ffee/data/file.csv",
+    ):
+        assert part in str(error.value)
+    assert "some words" not in str(error.value)
+
+
+def test_a_file_put_in_place_by_hand_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote_file, "_RETRIES", 0)
+    with pytest.raises(SourceFileError) as error:
+        dataset(tmp_path, base_url="http://127.0.0.1:9").load().fetch()
+    place = Path(re.search(r"put the file at (\S+),", str(error.value))[1])
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(CONTENT)
+    assert dataset(tmp_path).load().fetch() == place
+
+
+def test_a_mirror_that_is_no_folder_is_a_slip_and_no_reason_to_download(
+    tmp_path, server, monkeypatch
+):
+    server.answer(CONTENT)
+    monkeypatch.setenv("MENTAL_SLM_MIRROR", str(tmp_path / "miror"))
+    with pytest.raises(SourceFileError, match=r"MENTAL_SLM_MIRROR is '.*miror'.*correct or unset"):
+        dataset(tmp_path, server.url).load().fetch()
+    assert server.asked == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / "raw" / "file.csv"
+    path.parent.mkdir()
+    path.symlink_to("/proc/self/mem")  # a regular file whose first byte nobody may read
+    with pytest.raises(SourceFileError, match="cannot be read") as error:
+        dataset(tmp_path).load().fetch()
+    assert str(path) in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "length", "message"),
     [
@@ -153,6 +229,7 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
     [
         (b"", "is empty"),
         (b"\n " + PAGE, "HTML page"),
+        (b"\xef\xbb\xbf" + PAGE, "HTML page"),
         (CONTENT[:-5], f"{len(CONTENT) - 5} of {len(CONTENT)} bytes"),
     ],
 )

@@ -5,6 +5,7 @@ nothing: it returns a :class:`RawFile`, and only :meth:`RawFile.fetch` touches t
 network. A dataset that a run does not use is therefore never fetched.
 """
 
+import codecs
 import hashlib
 import json
 import logging
@@ -105,9 +106,20 @@ class RawFile:
             SourceFileError: The file cannot be had, or is not the one the catalog names. The
                 message holds the path and the remedy.
         """
+        mirror = os.environ.get(MIRROR_VARIABLE)
+        if mirror and not Path(mirror).is_dir():  # a slip must not turn into a download
+            raise SourceFileError(
+                f"{MIRROR_VARIABLE} is {mirror!r}, which is no folder; correct or unset it"
+            )
         found = self.local_copy()
         if found is not None:
-            verify(found.read_bytes(), self.source, str(found), self._remedy(found))
+            try:
+                content = found.read_bytes()
+            except OSError as error:
+                raise SourceFileError(
+                    f"{found}: cannot be read ({error.strerror}); {self._remedy(found)}"
+                ) from error
+            verify(content, self.source, str(found), self._remedy(found))
             return found
         if self.source.repository is None:
             raise SourceFileError(
@@ -168,7 +180,12 @@ def verify(content: bytes, source: Source, what: str, remedy: str) -> None:
     """
     if not content:
         raise SourceFileError(f"{what}: the file is empty; {remedy}")
-    if content.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+    if (
+        content.removeprefix(codecs.BOM_UTF8)
+        .lstrip()[:15]
+        .lower()
+        .startswith((b"<!doctype html", b"<html"))
+    ):
         raise SourceFileError(
             f"{what}: this is an HTML page (an error page saved under the file's name?), "
             f"not the data; {remedy}"

@@ -166,7 +166,7 @@ def _convert_gguf(folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     source = _gguf_file()
-    tokenizer = _gguf_tokenizer()
+    tokenizer = embedded_tokenizer()
     with _quiet_transformers():
         loaded = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.float32
@@ -185,7 +185,7 @@ def _make_random(folder: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = _gguf_tokenizer()
+    tokenizer = embedded_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -211,7 +211,12 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _gguf_tokenizer() -> Any:
+def embedded_tokenizer() -> Any:
+    """Return the tokenizer of the embedded model.
+
+    Raises:
+        ModelUnavailable: The package is not installed; names the command.
+    """
     from transformers import AutoTokenizer
 
     source = _gguf_file()

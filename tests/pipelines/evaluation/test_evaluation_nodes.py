@@ -16,7 +16,7 @@ from kedro_datasets.plotly import JSONDataset as FigureDataset
 
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.pipelines.evaluation import create_pipeline, nodes
-from mental_slm.pipelines.evaluation.baselines import post_of, predict_majority, predict_tfidf
+from mental_slm.pipelines.evaluation.baselines import predict_majority, predict_tfidf
 from mental_slm.pipelines.evaluation.options import BertScoreOptions, EvaluationOptions
 from mental_slm.records import validate_scores
 from mental_slm.references import ModelRef
@@ -49,7 +49,7 @@ def _generations(items: Pairs, answer: Callable[[dict[str, Any]], str]) -> Pairs
 
 
 def _perfect(item: dict[str, Any]) -> str:
-    return f"{item['response']}\n{answer_line(TASKS[item['task']], item['label'])}"
+    return f"{item['response']}\n{answer_line(item['phrases'][item['label']])}"
 
 
 def _with_own_words(items: Pairs) -> Pairs:
@@ -152,7 +152,8 @@ def test_perfect_answers_score_one_and_wrong_references_have_no_skill(
     assert base["accuracy"]["value"] == base["macro_f1"]["value"] == 0
     assert base["invalid_rate"] == 1
     assert base["bertscore_skill"]["low"] <= 0.02
-    assert base["bertscore_skill"]["value"] == pytest.approx(0, abs=0.08)
+    # random words: three standard errors of 60 items; the right reference scores 1
+    assert base["bertscore_skill"]["value"] == pytest.approx(0, abs=0.15)
     gain = metrics["paired"]["overall"]
     assert (gain["only_base_right"], gain["only_tuned_right"]) == (0, 60)
     assert gain["accuracy"] == {"value": 1, "low": 1, "high": 1}
@@ -180,10 +181,36 @@ def test_the_answer_line_does_not_enter_bertscore(make_pairs: MakePairs) -> None
 
 def test_a_cut_answer_without_text_scores_zero(make_pairs: MakePairs) -> None:
     items = make_pairs(5, "test")
-    only_line = _generations(items, lambda i: answer_line(TASKS[i["task"]], i["label"]))
+    only_line = _generations(items, lambda i: answer_line(i["phrases"][i["label"]]))
     scores, _ = nodes.score_answers(items, only_line, only_line, _options())
     assert scores["correct"].all()
     assert (scores["bertscore_f1"] == 0).all()
+
+
+def test_an_item_without_a_reference_is_scored_on_its_label_alone(make_pairs: MakePairs) -> None:
+    items = _with_own_words(make_pairs(25, "test"))
+    blind = [{**items[0], "response": ""}, *items[1:]]
+    answers = _generations(items, _perfect)
+    full = _evaluate(items, make_pairs(50, "train"), answers, answers)["systems"]["tuned"]
+    fewer = _evaluate(blind, make_pairs(50, "train"), answers, answers)["systems"]["tuned"]
+    assert fewer["overall"]["n"] == 25 and fewer["overall"]["accuracy"]["value"] == 1
+    assert fewer["overall"]["bertscore_f1"]["value"] == pytest.approx(1, abs=1e-5)
+    assert fewer["overall"]["bertscore_floor"] != full["overall"]["bertscore_floor"]
+
+
+def test_a_task_without_any_reference_is_named(make_pairs: MakePairs) -> None:
+    items = make_pairs(25, "test")
+    blind = [{**i, "response": ""} if i["task"] == "stress" else i for i in items]
+    with pytest.raises(ValueError, match="no pair of task stress has a reference"):
+        nodes.score_answers(
+            blind, _generations(items, _perfect), _generations(items, _perfect), _options()
+        )
+
+
+def test_emotion_profiles_are_not_scored_as_labels(make_pairs: MakePairs) -> None:
+    pairs = make_pairs(10, "test")
+    profile = {**pairs[0], "pair_id": "profile", "task": "emotion_profile"}
+    assert len(nodes.select_items([*pairs, profile], _options())) == 10
 
 
 def test_answers_that_do_not_match_the_items_are_refused(make_pairs: MakePairs) -> None:
@@ -196,22 +223,11 @@ def test_answers_that_do_not_match_the_items_are_refused(make_pairs: MakePairs) 
 # --- baselines ---------------------------------------------------------------------------------
 
 
-def test_the_post_is_what_stands_before_the_question(make_pairs: MakePairs) -> None:
-    pair = make_pairs(1, "test")[0]
-    question = TASKS[pair["task"]].question
-    worded = {
-        **pair,
-        "instruction": f"I could not sleep. {question}\nWhy?\n\n{question}\nOptions: a",
-    }
-    assert post_of(worded) == f"I could not sleep. {question}\nWhy?"
-    assert post_of({**pair, "instruction": "Another wording"}) == "Another wording"
-
-
 def test_the_baselines_learn_from_the_training_pairs_alone(make_pairs: MakePairs) -> None:
     template = make_pairs(1, "train")[0]
     first, second = list(TASKS[template["task"]].labels)[:2]
     train = [
-        {**template, "pair_id": str(n), "label": label, "instruction": f"{word} again {n}"}
+        {**template, "pair_id": str(n), "label": label, "post": f"{word} again {n}"}
         for n, (label, word) in enumerate([(first, "rain")] * 6 + [(second, "sun")] * 5)
     ]
     items = [{**train[-1], "label": first}, {**train[0], "label": second}]

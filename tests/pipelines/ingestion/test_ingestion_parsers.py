@@ -6,7 +6,6 @@ from mental_slm.datasets.remote_file import SourceFileError
 from mental_slm.pipelines.ingestion import parsers
 from mental_slm.tasks import EMOTION_DIMENSIONS
 
-DREADDIT = ["subreddit", "post_id", "text", "label", "confidence"]
 SDCNL = ["", "title", "selftext", "author", "is_suicide", "url"]
 ISEAR = (
     "ID|CITY|COUN|SUBJ|SEX|AGE|RELI|PRAC|FOCC|MOCC|FIEL|EMOT|WHEN|LONG|INTS|ERGO|TROPHO|TEMPER"
@@ -17,12 +16,13 @@ STUDEMO = ["text_id", "annotator_id", *EMOTION_DIMENSIONS]
 
 
 def isear_line(label="joy", text="I passed.", person="11001"):
-    return "|".join([person, *["1"] * 35, label, "4", "3", "0110011", text, "1", ""])
+    return "|".join([person, *["1"] * 35, label, "4", "3", f"{person}{label}", text, "1", ""])
 
 
 def test_dreaddit_is_read_by_column_name_with_its_damage(write_raw):
     raw = write_raw(
-        b"label,text,post_id,confidence\r\n1,I don\x92t sleep,abc,0.8\r\n0,All is well,abd,0.5",
+        b"label,text,post_id,sentence_range,confidence\r\n"
+        b'1,I don\x92t sleep,abc,"(0, 5)",0.8\r\n0,All is well,abc,"(5, 10)",0.5',
     )
     posts = parsers.read_dreaddit(raw, "train", "salt")
     assert list(posts.columns) == list(parsers.POST_COLUMNS)
@@ -119,21 +119,25 @@ def test_studemo_ratings_become_whole_numbers(write_raw):
         (
             parsers.read_depseverity,
             "text,label\r\na b,mild\r\nc d,Mild\r\n",
-            r"row 1: unknown label 'Mild'; allowed: minimum, mild, moderate, severe",
+            r"row 1, column label: unknown label 'Mild', allowed: minimum, mild, moderate, severe",
         ),
         (parsers.read_depseverity, "text,label\r\na,b,mild\r\n", r"row 0 \(line 2\) has 3 fields"),
         (parsers.read_depseverity, "text,label\r\nmild\r\n", r"row 0 \(line 2\) has 1 fields"),
-        (parsers.read_depseverity, 'text,label\r\n"a"b,mild\r\n', "line 2 cannot be read as CSV"),
+        (
+            parsers.read_depseverity,
+            'text,label\r\n"a"b,mild\r\n',
+            r"row 0 \(line 2\) cannot be read as CSV",
+        ),
         (parsers.read_depseverity, b"text,label\r\ncaf\xe9,mild\r\n", "byte 15 is not UTF-8"),
         (
             lambda raw: parsers.read_dr(raw, "train"),
             "post,response\r\nPost: a,yes\r\nPost: b,perhaps\r\n",
-            "row 1: column response",
+            "row 1, column response does not begin with yes or no",
         ),
         (
             lambda raw: parsers.read_dr(raw, "train"),
             "post,response\r\na,yes\r\n",
-            "row 0: column post",
+            "row 0, column post does not begin with",
         ),
         (
             lambda raw: parsers.read_isear(raw, "salt"),
@@ -143,22 +147,22 @@ def test_studemo_ratings_become_whole_numbers(write_raw):
         (
             lambda raw: parsers.read_isear(raw, "salt"),
             f"{ISEAR}\n{isear_line('envy')}\n",
-            "row 0: unknown label 'envy'",
+            "row 0, column Field1: unknown label 'envy'",
         ),
         (
             parsers.read_studemo_ratings,
             [STUDEMO, ["7", "2", *["1.0"] * 8, "-4.0", "3.0"]],
-            r"row 0, column valence: '-4.0' is not a whole number from -3 to 3",
+            r"row 0, column valence: value '-4.0' is not a whole number from -3 to 3",
         ),
         (
             parsers.read_studemo_ratings,
             [STUDEMO, *[["7", "2", *["1.0"] * 10]] * 2],
-            "row 1 repeats a text and annotator",
+            "row 1 repeats column text_id and annotator_id of row 0",
         ),
         (
             parsers.read_studemo_texts,
             "text_id,text\r\nseven,words\r\n",
-            "row 0: text_id is not a number",
+            "row 0, column text_id: value 'seven' is not a whole number",
         ),
     ],
 )

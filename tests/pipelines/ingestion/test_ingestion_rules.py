@@ -12,8 +12,10 @@ from mental_slm.tasks import DATASET_TASK
         ("a &amp;amp; b", "a & b", ["entities"]),
         ("cafe\u0301", "caf\u00e9", ["nfc"]),
         ("zero\u200bwidth \ufffd", "zerowidth", ["invisible", "whitespace"]),
+        ("one\vtwo\x1fthree\x85four\x07", "one two three four", ["invisible"]),
         ("a\u00a0 b \n\n\n\n c ", "a b\n\nc", ["whitespace"]),
         ("see https://example.org/a?b=c now", "see <url> now", ["pii_url"]),
+        ("at sample.example.me/u/jo7 and him.he/she", "at <url> and him.he/she", ["pii_url"]),
         ("write to jo.do+x@mail.example.org.", "write to <email>.", ["pii_email"]),
         ("thanks /u/some_name and @other", "thanks <user> and <user>", ["pii_user"]),
         ("call (812) 555-0142 or 1-800-555-0199", "call <phone> or <phone>", ["pii_phone"]),
@@ -33,7 +35,8 @@ def test_the_key_forgets_typography_and_nothing_else():
 
 
 def dreaddit(write_raw, *texts):
-    rows = [["text", "label", "post_id", "confidence"], *[[t, "1", "p", "1"] for t in texts]]
+    header = ["text", "label", "post_id", "sentence_range", "confidence"]
+    rows = [header, *[[text, "1", "p", f"({n}, 5)", "1"] for n, text in enumerate(texts)]]
     return parsers.read_dreaddit(write_raw(rows, "dreaddit.csv"), "train", "salt")
 
 
@@ -48,7 +51,10 @@ def test_dreaddit_gets_its_text_back_from_its_twin(write_raw):
 @pytest.mark.parametrize(
     ("twin_rows", "message"),
     [
-        ([["All well", "mild"], ["I don\u2019t know", "mild"]], "row 0 is not the post"),
+        (
+            [["All well", "mild"], ["I don\u2019t know", "mild"]],
+            r"row 0 is not the post that Dreaddit has there \(dreaddit.csv, row 0\)",
+        ),
         ([["I dont know", "mild"]], "1 rows, but Dreaddit has 2"),
     ],
 )
@@ -61,7 +67,8 @@ def test_a_twin_with_other_posts_is_refused(write_raw, twin_rows, message):
 
 def test_depseverity_is_split_within_labels_in_file_order():
     labels = ["mild"] * 9 + ["severe"] * 5
-    split = splitting.split_depseverity(pd.DataFrame({"label": labels}))
+    posts = pd.DataFrame({"label": labels, "source_row": range(len(labels))})
+    split = splitting.split_depseverity(posts)
     assert split.tolist() == ["train"] * 7 + ["test"] * 2 + ["train"] * 4 + ["test"]
 
 

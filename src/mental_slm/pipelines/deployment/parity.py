@@ -56,9 +56,10 @@ def draw_samples(
     Raises:
         ValueError: There is no pair.
     """
-    if not pairs:
-        raise ValueError("pairs_test is empty: parity is measured on held-out pairs")
-    chosen = sorted(pairs, key=lambda pair: str(pair["pair_id"]))[: options.prompts]
+    answered = [pair for pair in pairs if pair["response"]]
+    if not answered:
+        raise ValueError("pairs_test: no pair has a response; parity is measured on held-out pairs")
+    chosen = sorted(answered, key=lambda pair: str(pair["pair_id"]))[: options.prompts]
     encoded = [encode_pair(tokenizer, pair["messages"]) for pair in chosen]
     return [
         Sample(pair.input_ids[: options.tokens], min(pair.prompt_length, options.tokens))

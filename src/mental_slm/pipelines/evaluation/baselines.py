@@ -8,19 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from mental_slm.tasks import TASKS
-
-
-def post_of(pair: dict[str, Any]) -> str:
-    """Return the post of a pair: what stands before the question in its instruction.
-
-    The question and its options are the same for every item of a task. Where the question is
-    worded differently, the whole instruction is returned; the extra words are constant within
-    the task and carry no information.
-    """
-    before, question, _ = pair["instruction"].rpartition(TASKS[pair["task"]].question)
-    return str(before if question else pair["instruction"]).strip()
-
 
 def predict_majority(train: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]) -> list[str]:
     """Predict the most frequent training label for every item (ties: first in the alphabet)."""
@@ -55,5 +42,5 @@ def predict_tfidf(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
         LogisticRegression(max_iter=1000, random_state=seed),
     )
-    classifier.fit([post_of(pair) for pair in train], labels)
-    return [str(label) for label in classifier.predict([post_of(pair) for pair in items])]
+    classifier.fit([pair["post"] for pair in train], labels)
+    return [str(label) for label in classifier.predict([pair["post"] for pair in items])]

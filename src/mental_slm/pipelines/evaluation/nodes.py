@@ -14,7 +14,7 @@ from mental_slm.pipelines.evaluation.options import EvaluationOptions
 from mental_slm.pipelines.evaluation.text_similarity import TextSimilarity, describe_bertscore
 from mental_slm.records import SCORE_COLUMNS, Table
 from mental_slm.references import ModelRef
-from mental_slm.tasks import ANSWER_PREFIX, TASKS, parse_answer
+from mental_slm.tasks import ANSWER_PREFIX, PROFILE_TASK, TASKS, parse_answer
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def select_items(
         raise ValueError(
             f"pairs_test: {len(foreign)} pairs are not of the test split, first {foreign[0]}"
         )
-    unknown = sorted({pair["task"] for pair in pairs_test} - TASKS.keys())
+    unknown = sorted({pair["task"] for pair in pairs_test} - {*TASKS, PROFILE_TASK})
     if unknown:
         raise ValueError(f"pairs_test: unknown tasks {unknown}; known: {[*TASKS]}")
     chosen: list[dict[str, Any]] = []
@@ -55,7 +55,9 @@ def select_items(
         of_task = [pair for pair in pairs_test if pair["task"] == task]
         ranked = _rank_by_label(of_task)[: options.max_items_per_task]
         chosen += sorted(ranked, key=lambda pair: str(pair["pair_id"]))
-    logger.info("evaluating on %d of %d test pairs", len(chosen), len(pairs_test))
+    # an emotion profile is no label; it has no score yet
+    labelled = sum(pair["task"] != PROFILE_TASK for pair in pairs_test)
+    logger.info("evaluating on %d of %d labelled test pairs", len(chosen), labelled)
     return chosen
 
 
@@ -155,7 +157,7 @@ def score_answers(
         _check_ids(system, by_id, generations)
         for generation in generations:
             item = by_id[generation["pair_id"]]
-            predicted = parse_answer(TASKS[item["task"]], generation["answer"])
+            predicted = parse_answer(item["phrases"], generation["answer"])
             rows.append(
                 {
                     **_row(system, item, predicted),
@@ -201,13 +203,20 @@ def _add_bertscore(scores: Table, items: list[dict[str, Any]], options: Evaluati
     import pandas as pd
 
     similarity = TextSimilarity(options.bertscore)
-    references = {item["pair_id"]: item["response"] for item in items}
-    neighbours = _neighbours(items, options.seed)
+    # a test pair whose teacher gave no acceptable reference is scored on its label alone
+    references = {item["pair_id"]: item["response"] for item in items if item["response"]}
+    neighbours = _neighbours([i for i in items if i["pair_id"] in references], options.seed)
     tables = []
     for task, table in scores.groupby("task", sort=False):
         logger.info("BERTScore: %d answers of task %s", len(table), task)
-        explanations = table["answer"].map(_explanation)
-        ids = table["pair_id"].tolist()
+        referenced = table[table["pair_id"].isin(list(references))]
+        if referenced.empty:
+            raise ValueError(
+                f"pairs_test: no pair of task {task} has a reference; let the teacher answer the "
+                "test posts (kedro run --pipelines augmentation) or look at its filters"
+            )
+        ids = referenced["pair_id"].tolist()
+        explanations = referenced["answer"].map(_explanation).tolist()
         matched = [(e, references[i]) for e, i in zip(explanations, ids, strict=True)]
         shuffled = [
             (e, references[neighbours[i]])
@@ -215,10 +224,10 @@ def _add_bertscore(scores: Table, items: list[dict[str, Any]], options: Evaluati
             if i in neighbours
         ]
         f1 = similarity.score(matched + shuffled)
-        floor = f1[len(matched) :] or [math.nan] * len(
-            table
-        )  # a single item has no other reference
-        tables.append(table.assign(bertscore_f1=f1[: len(matched)], **{SHUFFLED_COLUMN: floor}))
+        # a single item has no other reference
+        floor = f1[len(matched) :] or [math.nan] * len(matched)
+        columns = {"bertscore_f1": f1[: len(matched)], SHUFFLED_COLUMN: floor}
+        tables.append(table.join(pd.DataFrame(columns, index=referenced.index)))
     return pd.concat(tables)
 
 

@@ -206,12 +206,16 @@ def _bertscore(system: str, tasks: Sequence[_TaskScores]) -> dict[str, Any]:
 
 
 def _pooled(system: str, tasks: Sequence[_TaskScores], column: str, rows: str) -> stats.Array:
-    """Return the mean of a column over the items of several tasks, resampled within tasks."""
-    sums = [
-        stats.mean(task.systems[system][column].to_numpy(dtype=float), getattr(task, rows)) * task.n
-        for task in tasks
-    ]
-    result: stats.Array = np.sum(sums, axis=0) / sum(task.n for task in tasks)
+    """Return the mean of a column over the items that have it, resampled within tasks."""
+    total = count = np.zeros(1)
+    for task in tasks:
+        values = task.systems[system][column].to_numpy(dtype=float)
+        known = ~np.isnan(values)
+        weights = getattr(task, rows)[:, known]
+        total = total + weights @ values[known]
+        count = count + weights.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # none has it: not a number
+        result: stats.Array = total / count
     return result
 
 

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from mental_slm.datasets.remote_file import RawFile
+from mental_slm.datasets.remote_file import RawFile, SourceFileError
 from mental_slm.pipelines.ingestion import flags
 from mental_slm.pipelines.ingestion.options import IngestionOptions
 from mental_slm.records import CORPUS_COLUMNS, QUARANTINE_COLUMNS, Table
@@ -92,8 +92,8 @@ def parse_studemo(
     profile.insert(0, "n_annotators", rated.size())
     profile = profile.reset_index()
     if options.selects("StudEmo") and options.studemo_texts:
-        known = parsers.read_studemo_texts(texts).drop_duplicates("text_id").set_index("text_id")
-        text = profile["text_id"].map(known["text"].map(lambda raw: repair.repair_text(raw)[0]))
+        known = _read_optional_texts(texts).set_index("text_id")["text"]
+        text = profile["text_id"].map(known.map(lambda raw: repair.repair_text(raw)[0]))
     else:
         text = pd.Series(pd.NA, index=profile.index)
     profile.insert(1, "text", text.astype("str"))
@@ -220,32 +220,106 @@ def guard_corpus(judged: Table, options: IngestionOptions) -> tuple[Table, dict[
     return kept[list(CORPUS_COLUMNS)].reset_index(drop=True), report
 
 
-def report_ingestion(judged: Table, quarantine: Table, corpus: Table) -> tuple[dict[str, Any], Any]:
-    """Count what came in and what became of it; draw what is left.
+def count_ingestion(
+    judged: Table,
+    quarantine: Table,
+    corpus: Table,
+    forgotten: dict[str, Any],
+    leakage: dict[str, Any],
+    annotation: Table,
+    profile: Table,
+    options: IngestionOptions,
+    **files: RawFile,
+) -> dict[str, Any]:
+    """Count what came in and what became of it; report, figures and cards are made from this.
+
+    Args:
+        judged: All posts but the forgotten ones, with the ``reason`` of those that were removed.
+        quarantine: The doubtful posts.
+        corpus: The posts that were kept.
+        forgotten: What ``ingestion.forget`` left out.
+        leakage: The leakage report.
+        annotation: StudEmo's ratings.
+        profile: StudEmo's means per text.
+        options: The options of the run.
+        files: The raw files of all datasets, by the name of their catalog entry.
 
     Returns:
-        The counts per dataset, and a plotly figure of the corpus.
+        Numbers, names and sources; no text and no id of any post.
 
     Raises:
-        RuntimeError: Posts were lost: rows in are not kept + quarantined + dropped.
+        RuntimeError: Posts were lost: rows in are not forgotten + kept + quarantined + dropped.
     """
-    from mental_slm.pipelines.ingestion import cleaning, reporting
+    from mental_slm import __version__
+    from mental_slm.pipelines.ingestion import counting
 
-    rows = reporting.count_rows(judged)
-    dropped = sum(rows["all"][reason] for reason in cleaning.DROP_REASONS)
-    if len(corpus) + len(quarantine) + dropped != len(judged):
-        raise RuntimeError(
-            f"ingestion: {len(judged)} posts in, but {len(corpus)} kept + {len(quarantine)} "
-            f"quarantined + {dropped} dropped; this is a defect, please report it"
-        )
+    sources = counting.list_sources(files, profile, options)
+    rows = counting.count_rows(judged, forgotten["posts"])
+    counting.check_rows(rows, corpus, quarantine, sources)
     for dataset, count in rows.items():
         logger.info("%s: %d in, %d kept", dataset, count["in"], count["kept"])
-    report = {
+    kept = judged[judged["reason"].isna()]
+    datasets = [dataset for dataset in rows if dataset != counting.ALL]
+    return {
+        "edition": "public" if any(source["repository"] for source in sources) else "sample",
+        "version": __version__,
+        "options": counting.describe_options(options),
         "rows": rows,
-        "repairs": reporting.count_names(judged, "repairs"),
-        "flags": reporting.count_names(judged, "flags"),
+        "labels": counting.count_labels(corpus, datasets),
+        "lengths": counting.measure_lengths(corpus),
+        "leakage": leakage,
+        "repairs": counting.count_names(kept, "repairs", datasets),
+        "flags": counting.count_names(kept, "flags", datasets),
+        "personal_data": counting.count_personal_data(judged, datasets),
+        "studemo": counting.count_ratings(annotation, profile, sources, options),
+        "sources": sources,
     }
-    return report, reporting.draw_rows(corpus)
+
+
+def report_ingestion(counts: dict[str, Any]) -> str:
+    """Write the report of the run in Markdown."""
+    from mental_slm.pipelines.ingestion import report
+
+    return report.write_report(counts)
+
+
+def draw_ingestion(counts: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
+    """Draw the counts.
+
+    Returns:
+        Plotly figures: the corpus, the lengths, the removals, the leakage, the personal data.
+    """
+    from mental_slm.pipelines.ingestion import figures
+
+    return (
+        figures.draw_corpus(counts),
+        figures.draw_lengths(counts),
+        figures.draw_removals(counts),
+        figures.draw_leakage(counts),
+        figures.draw_personal_data(counts),
+    )
+
+
+def write_cards(counts: dict[str, Any]) -> dict[str, str]:
+    """Write one dataset card in Markdown for each dataset of the run."""
+    from mental_slm.pipelines.ingestion import cards
+
+    return {
+        dataset: cards.write_card(dataset, counts)
+        for dataset in counts["options"]["datasets"]
+        if dataset in counts["rows"] or (dataset == "StudEmo" and counts["studemo"])
+    }
+
+
+def _read_optional_texts(texts: RawFile) -> Table:
+    from mental_slm.pipelines.ingestion import parsers
+
+    try:
+        return parsers.read_studemo_texts(texts)
+    except SourceFileError as error:
+        raise SourceFileError(
+            f"{error}. StudEmo's ratings work without its texts: ingestion.studemo_texts=false"
+        ) from error
 
 
 def _append(names: Any, more: Any) -> Any:

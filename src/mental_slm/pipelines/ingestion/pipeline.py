@@ -19,6 +19,11 @@ _PARSERS: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "isear": (nodes.parse_isear, ["isear_file"]),
 }
 
+_STUDEMO_FILES = ["studemo_ratings_file", "studemo_texts_file"]
+
+#: The catalog entries of all raw files.
+_FILES = [*(entry for _, entries in _PARSERS.values() for entry in entries), *_STUDEMO_FILES]
+
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
     """Build the pipeline: parse each dataset, unify, repair, split, forget, clean, guard, report."""
@@ -36,7 +41,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 nodes.parse_studemo,
-                ["studemo_ratings_file", "studemo_texts_file", _OPTIONS],
+                [*_STUDEMO_FILES, _OPTIONS],
                 ["studemo_annotation", "studemo_profile"],
                 name="parse_studemo",
                 tags="network",
@@ -74,10 +79,39 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="guard_corpus",
             ),
             Node(
+                nodes.count_ingestion,
+                {
+                    "judged": "judged_posts",
+                    "quarantine": "quarantine",
+                    "corpus": "corpus",
+                    "forgotten": "forgotten",
+                    "leakage": "leakage_report",
+                    "annotation": "studemo_annotation",
+                    "profile": "studemo_profile",
+                    "options": _OPTIONS,
+                    **{entry: entry for entry in _FILES},
+                },
+                "ingestion_counts",
+                name="count_ingestion",
+            ),
+            Node(
                 nodes.report_ingestion,
-                ["judged_posts", "quarantine", "corpus"],
-                ["ingestion_report", "corpus_figure"],
+                "ingestion_counts",
+                "ingestion_report",
                 name="report_ingestion",
             ),
+            Node(
+                nodes.draw_ingestion,
+                "ingestion_counts",
+                [
+                    "corpus_figure",
+                    "length_figure",
+                    "removal_figure",
+                    "leakage_figure",
+                    "personal_data_figure",
+                ],
+                name="draw_ingestion",
+            ),
+            Node(nodes.write_cards, "ingestion_counts", "dataset_cards", name="write_cards"),
         ]
     )

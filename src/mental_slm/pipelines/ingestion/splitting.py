@@ -17,8 +17,7 @@ def split_depseverity(posts: pd.DataFrame) -> "pd.Series[str]":
 
     Inheriting Dreaddit's split would leave 9 mild and 10 severe posts in test.
     """
-    order = pd.Series(range(len(posts)), index=posts.index)
-    return _first_share(posts["label"], order, _DEPSEVERITY_TRAIN)
+    return _first_share(posts["label"], posts["source_row"], _DEPSEVERITY_TRAIN)
 
 
 def split_isear(posts: pd.DataFrame) -> "pd.Series[str]":
