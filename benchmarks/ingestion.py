@@ -22,6 +22,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kedro.io import DataCatalog
 
 PROJECT = Path(__file__).parents[1]
 SIZES = (10_000, 100_000, 1_000_000)
@@ -47,18 +51,9 @@ def main() -> None:
 
 def measure_corpus() -> dict[str, float]:
     """Ingest the public files into a scratch folder; return seconds, bytes and rows."""
-    from kedro.io import DataCatalog
-    from kedro.runner import SequentialRunner
-
-    from mental_slm.pipelines.ingestion import create_pipeline
-    from mental_slm.pipelines.ingestion.options import IngestionOptions
-
     with tempfile.TemporaryDirectory() as folder:
-        entries, made_up = _public_catalog(Path(folder))
-        catalog = DataCatalog.from_config(entries)
-        catalog["params:ingestion"] = IngestionOptions(studemo_texts=False)
         started = time.perf_counter()
-        SequentialRunner().run(create_pipeline(), catalog)
+        catalog, made_up = ingest_public(Path(folder))
         seconds = time.perf_counter() - started
         rows = catalog.load("ingestion_counts")["rows"]["all"]
     return {
@@ -68,6 +63,25 @@ def measure_corpus() -> dict[str, float]:
         "kept": rows["kept"],
         "made_up": made_up,
     }
+
+
+def ingest_public(folder: Path) -> tuple["DataCatalog", str]:
+    """Run the ingestion pipeline on the public files, with outputs below ``folder``.
+
+    Returns:
+        The catalog with the results, and the names of the files that had to be made up.
+    """
+    from kedro.io import DataCatalog
+    from kedro.runner import SequentialRunner
+
+    from mental_slm.pipelines.ingestion import create_pipeline
+    from mental_slm.pipelines.ingestion.options import IngestionOptions
+
+    entries, made_up = _public_catalog(folder)
+    catalog = DataCatalog.from_config(entries)
+    catalog["params:ingestion"] = IngestionOptions(studemo_texts=False)
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog, made_up
 
 
 def measure_guard(posts: int) -> dict[str, float]:
@@ -102,7 +116,7 @@ def make_posts(count: int) -> tuple["object", set[str]]:
     import pandas as pd
 
     generator = np.random.default_rng(7)
-    vocabulary = np.array([f"w{number}" for number in range(50_000)])
+    vocabulary = np.array([_word(number) for number in range(50_000)])
     lengths = generator.integers(20, 200, count)
     texts = []
     for length in lengths:
@@ -200,9 +214,18 @@ def make_sdcnl(rows: int, seed: int) -> bytes:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["", "title", "selftext", "author", "num_comments", "is_suicide", "url"])
     for row in range(rows):
-        text = " ".join(f"w{words.randrange(20_000)}" for _ in range(words.randrange(20, 324)))
+        text = " ".join(_word(words.randrange(20_000)) for _ in range(words.randrange(20, 324)))
         writer.writerow([row, f"Title {seed} {row}", text, f"a{row}", 0, row % 2, f"u{row}"])
     return buffer.getvalue().encode()
+
+
+def _word(number: int) -> str:
+    """Return a made-up word of letters, another one for every number."""
+    letters = ""
+    while number >= 0:
+        letters = chr(ord("a") + number % 26) + letters
+        number = number // 26 - 1
+    return letters
 
 
 def _in_child(part: str, *arguments: str) -> dict[str, float]:

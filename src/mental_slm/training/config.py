@@ -76,6 +76,20 @@ class TrainingOptions(Options):
         default="nf4",
         description="nf4: frozen weights in 4.127 bits each (QLoRA); none: as stored.",
     )
+    cached_weights: bool = Field(
+        default=False,
+        description=(
+            "Keep the NF4 weights multiplied out in the compute type: the same numbers, faster, "
+            "at 4 to 8 times their memory."
+        ),
+    )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description=(
+            "Keep only each layer's input and compute the layer again in the backward pass: the "
+            "same gradients, far less memory, about a third more time."
+        ),
+    )
     lora: LoraOptions = Field(default=LoraOptions(), description="The adapter.")
 
 

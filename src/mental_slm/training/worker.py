@@ -104,6 +104,11 @@ def build_model(config: WorkerConfig, dtype: torch.dtype) -> PeftModel:
         base = load_model(config.base_folder, dtype=name)
     set_seed(options.seed)  # before the adapter exists: its first matrix is drawn at random
     model = get_peft_model(base, _lora(options.lora))
+    if options.activation_checkpointing:
+        # the reentrant kind would need an input with a gradient, which a frozen base has not
+        base.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
     model.train()
     return model
 

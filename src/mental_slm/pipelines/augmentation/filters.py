@@ -187,8 +187,14 @@ def _wrong_lengths(
         yield "too_short"
     if options.max_tokens is not None and tokens > options.max_tokens:
         yield "too_long"
-    if options.window is not None and tokens + count_tokens(candidate.prompt) > options.window:
-        yield "too_long"
+    if options.window is not None and tokens + _at_most(candidate.prompt) > options.window:
+        if tokens + count_tokens(candidate.prompt) > options.window:
+            yield "too_long"
+
+
+def _at_most(text: str) -> int:
+    """Return a number of tokens that no tokenizer exceeds: each token holds a byte or more."""
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _needs_crisis_help(candidate: Candidate, words: str) -> bool:

@@ -125,7 +125,7 @@ def _summary(counts: dict[str, Any]) -> str:
     return (
         f"{sum(counts['pairs'].values()):,} pairs ({sizes}). {joining['answered']:,} posts were "
         f"answered, {joining['posts_without_answer']:,} were not; {joining['answers_without_post']:,} "
-        f"answers belong to no post. {counts['filtering']['rejected']:,} answers were put aside."
+        f"answers belong to no post. Put aside by the filters: {counts['filtering']['rejected']:,}."
     )
 
 

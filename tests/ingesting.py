@@ -14,7 +14,7 @@ from kedro.runner import SequentialRunner
 from mental_slm.pipelines.ingestion import create_pipeline
 from mental_slm.pipelines.ingestion.options import IngestionOptions
 
-PROJECT = Path(__file__).parents[3]
+PROJECT = Path(__file__).parents[1]
 CATALOG = "catalog_ingestion.yml"
 
 #: Everything up to the corpus, without the report.
