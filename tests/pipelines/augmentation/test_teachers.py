@@ -139,10 +139,19 @@ def test_a_budget_ends_the_asking_and_the_rest_is_joined(corpus, augment):
 
 
 def test_a_budget_needs_a_price(corpus, augment):
+    with pytest.raises(ValueError, match=r"no price for mistral; add one"):
+        augment(corpus, teacher="openai", allow_cloud=True, model="mistral", budget_usd=1.0)
+
+
+def test_a_server_on_this_machine_is_free_unless_a_price_is_given(corpus, augment):
     with OpenAIServer(as_asked) as server:
-        with pytest.raises(ValueError, match=r"no price for mistral; add one"):
-            augment(corpus, **asking(server, model="mistral", budget_usd=1.0))
-        assert not server.asked
+        free = augment(corpus, max_posts=5, **asking(server, model="mistral", budget_usd=0.0))
+        price = {"input_per_million": 10, "output_per_million": 10, "as_of": "2025-01-19"}
+        dear = augment(
+            corpus, max_posts=9, **asking(server, model="mistral", prices={"mistral": price})
+        )
+    assert free["augmentation_counts"]["asking"]["cost_usd"] == 0
+    assert dear["augmentation_counts"]["asking"]["cost_usd"] > 0
 
 
 def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(corpus, augment, workspace):

@@ -23,6 +23,7 @@ def draw_pairs(counts: dict[str, Any]) -> Any:
                 x=[row[split] for row in by_task.values()],
                 orientation="h",
                 marker_color=colour,
+                texttemplate="%{x:,}",
             )
             for split, colour in zip(SPLITS, _COLOURS, strict=False)
         ]
@@ -45,12 +46,42 @@ def draw_rejections(counts: dict[str, Any]) -> Any:
                 x=[row.get(reason, 0) for row in by_task.values()],
                 orientation="h",
                 marker_color=_COLOURS[number % len(_COLOURS)],
+                texttemplate="%{x:,}",
             )
             for number, reason in enumerate(reasons)
         ]
     )
     answered, rejected = counts["joining"]["answered"], counts["filtering"]["rejected"]
     return _finish(figure, f"{rejected:,} of {answered:,} answers put aside, by reason", "answers")
+
+
+def draw_quality(counts: dict[str, Any]) -> Any:
+    """Draw, by task, how often the label was repeated as told and how alike the openings are."""
+    import plotly.graph_objects as go
+
+    tasks = list(counts["openings"])
+    labels = [counts["joining"]["labels_by_task"][task] for task in tasks]
+    shares = {
+        "answers that end with the label as told": [
+            n["repeated"] / n["told"] if n["told"] else None for n in labels
+        ],
+        "answers with the most frequent opening": [counts["openings"][task] for task in tasks],
+    }
+    figure = go.Figure(
+        [
+            go.Bar(
+                name=name,
+                y=[title_of(task) for task in tasks],
+                x=values,
+                orientation="h",
+                marker_color=colour,
+                texttemplate="%{x:.1%}",
+            )
+            for (name, values), colour in zip(shares.items(), _COLOURS, strict=False)
+        ]
+    )
+    _finish(figure, "Agreement with the label told, and likeness of the openings", "share")
+    return figure.update_layout(barmode="group", xaxis={"tickformat": ".0%", "range": [0, 1.05]})
 
 
 def draw_lengths(counts: dict[str, Any]) -> Any:
@@ -77,6 +108,7 @@ def _finish(figure: Any, title: str, x_title: str, *, reverse: bool = True) -> A
         barmode="stack",
         title=title,
         xaxis={"title": x_title, "rangemode": "tozero"},
+        showlegend=True,  # also for a single reason
         legend={"orientation": "h", "y": -0.25, "traceorder": "normal"},
     )
     if reverse:  # the first task on top

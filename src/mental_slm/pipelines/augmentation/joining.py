@@ -42,18 +42,23 @@ def join(
             unanswered += 1
         else:
             joined.append(_row(row, name, answer))
-    told = [row for row in joined if row["visible_label"] is not None]
-    agreeing = sum(
-        parse_answer(prompts.tasks[row["task"]].phrases, row["answer"]) == row["visible_label"]
-        for row in told
-    )
+    agreement = {task: _agreement(joined, task, prompts) for task in dict.fromkeys(posts["task"])}
     return joined, {
         "answered": len(joined),
         "posts_without_answer": unanswered,
         "answers_without_post": len(answers),
-        "labels_told": len(told),
-        "labels_repeated": agreeing,
+        "labels_told": sum(count["told"] for count in agreement.values()),
+        "labels_repeated": sum(count["repeated"] for count in agreement.values()),
+        "labels_by_task": agreement,
     }
+
+
+def _agreement(joined: list[Row], task: str, prompts: Prompts) -> dict[str, int]:
+    """Count the answers of a task whose teacher knew the label, and those that end with it."""
+    told = [row for row in joined if row["task"] == task and row["visible_label"] is not None]
+    phrases = prompts.tasks[task].phrases
+    repeated = sum(parse_answer(phrases, row["answer"]) == row["visible_label"] for row in told)
+    return {"told": len(told), "repeated": repeated}
 
 
 def make_pair(

@@ -95,14 +95,14 @@ def estimate_cost(requests: Rows, workspace: Path, options: AugmentationOptions)
     expected = estimate(
         requests,
         token_counter(workspace / "tokenizer.json"),
-        options.prices,
+        options.known_prices,
         options.expected_output_tokens,
         batch=options.teacher == "openai_batch",
     )
     if options.budget_usd is not None and expected.unpriced_models:
         raise ValueError(
-            f"augmentation.prices: no price for {', '.join(expected.unpriced_models)}; add one "
-            "(0 for a server of your own), or set augmentation.budget_usd: null"
+            f"augmentation.prices: no price for {', '.join(expected.unpriced_models)}; add one, or set "
+            "augmentation.budget_usd: null"
         )
     logger.info(
         "%d requests to %s: about %s prompt and %s answer tokens, %s $ expected (budget %s $)",
@@ -245,11 +245,11 @@ def report_augmentation(
     asking: dict[str, Any],
     joining: dict[str, Any],
     filtering: dict[str, Any],
-) -> tuple[dict[str, Any], str, Any, Any, Any]:
+) -> tuple[dict[str, Any], str, Any, Any, Any, Any]:
     """Count what was made and draw it.
 
     Returns:
-        The counts, the report in Markdown, and figures of pairs, rejections and lengths.
+        The counts, the report in Markdown, and figures of pairs, rejections, lengths and quality.
     """
     from . import figures, report
 
@@ -266,4 +266,5 @@ def report_augmentation(
         figures.draw_pairs(counts),
         figures.draw_rejections(counts),
         figures.draw_lengths(counts),
+        figures.draw_quality(counts),
     )

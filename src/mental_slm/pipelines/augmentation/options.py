@@ -1,5 +1,6 @@
 """Options of the augmentation pipeline (``params:augmentation``)."""
 
+from datetime import date
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -59,7 +60,9 @@ class AugmentationOptions(Options):
         default=180, ge=1, description="Mean length of an answer that the cost estimate assumes."
     )
     prices: dict[str, Price] = Field(
-        default={}, description="US dollars by model; for estimate, budget and bill."
+        default={},
+        description="US dollars by model, for estimate, budget and bill. A server on this machine is "
+        "free unless its model stands here.",
     )
     max_posts: int | None = Field(
         default=None,
@@ -111,6 +114,12 @@ class AugmentationOptions(Options):
     def provider(self) -> str:
         """Host that the requests go to."""
         return urlsplit(self.endpoint.url).hostname or ""
+
+    @property
+    def known_prices(self) -> dict[str, Price]:
+        """The prices, with zero for a model without one on this machine, which sends no bill."""
+        free = Price(input_per_million=0, output_per_million=0, as_of=date.min)
+        return {self.model: free, **self.prices} if self.is_local else self.prices
 
     @property
     def is_local(self) -> bool:

@@ -87,6 +87,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "pairs_figure",
                     "rejections_figure",
                     "answer_lengths_figure",
+                    "answer_quality_figure",
                 ],
                 name="report_augmentation",
             ),

@@ -40,7 +40,9 @@ def count_pairs(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "pairs": _by_split(table),
         "by_task": {task: _by_split(table[table["task"] == task]) for task in tasks},
-        "without_reference": {task: int((empty["task"] == task).sum()) for task in answered},
+        "without_reference": {
+            task: int((empty["task"] == task).sum()) for task in tasks if task != PROFILE_TASK
+        },
         "words": {task: _histogram(words[written["task"] == task]) for task in answered},
         "openings": {
             task: round(
@@ -90,9 +92,14 @@ def write_report(counts: dict[str, Any]) -> str:
             "answered from a template, which a small model would learn by heart.",
             "",
             _table(
-                ["task", "largest share of one opening", "median words"],
+                ["task", "largest share of one opening", "median words", "label repeated as told"],
                 [
-                    [title_of(task), f"{share:.1%}", _median(counts["words"][task])]
+                    [
+                        title_of(task),
+                        f"{share:.1%}",
+                        _median(counts["words"][task]),
+                        _share(counts["joining"]["labels_by_task"][task]),
+                    ]
                     for task, share in counts["openings"].items()
                 ],
             ),
@@ -117,6 +124,11 @@ def _median(histogram: dict[str, int]) -> str:
         if seen >= half:
             return f"{start} to {int(start) + 9}"
     return ""
+
+
+def _share(labels: dict[str, int]) -> str:
+    told = labels["told"]
+    return f"{labels['repeated'] / told:.1%} of {told:,}" if told else "none told"
 
 
 def _summary(counts: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def ask_server(
     """
     shared: dict[str, Any] = {
         "api_key": api_key,
-        "prices": options.prices,
+        "prices": options.known_prices,
         "budget_usd": options.budget_usd,
     }
     if options.teacher == "openai_batch":
