@@ -161,4 +161,4 @@ def count_tokens(batch: dict[str, Any]) -> int:
     labelled = batch["labels"].ne(IGNORED)
     # a pair ends with a labelled token (its stop), so what follows the last label is padding
     last = labelled.long().cumsum(-1).argmax(-1)
-    return int((last + 1).sum())
+    return int(((last + 1) * labelled.any(-1)).sum())

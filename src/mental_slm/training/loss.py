@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mental_slm.training import attention
 from mental_slm.training.batches import IGNORED
 
 #: Positions whose logits exist at once: 256 x 151,936 x 4 bytes = 156 MB for the widest vocabulary.
@@ -33,11 +34,16 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor], dtype: torch.dtype) 
         A scalar in float32 (float64 if the model is), differentiable by the adapter.
     """
     causal = _bare(model)
+    extra: dict[str, Any] = {}
+    if causal.config._attn_implementation == attention.NAME:
+        wide = dtype if dtype == torch.bfloat16 else causal.dtype
+        extra["blocks"] = attention.cut_blocks(batch["position_ids"], wide)
     with torch.autocast(causal.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         hidden = causal.base_model(
             input_ids=batch["input_ids"].to(causal.device),
             position_ids=batch["position_ids"].to(causal.device),
             use_cache=False,  # with a cache, positions would not keep packed pairs apart
+            **extra,
         ).last_hidden_state
     targets = batch["labels"][:, 1:].to(hidden.device)  # a position predicts the token after it
     labelled = targets.ne(IGNORED)
@@ -78,13 +84,17 @@ class _FrozenHeadCrossEntropy(torch.autograd.Function):
             part = slice(start, start + chunk)
             wanted = targets[part].unsqueeze(-1)
             logits = (hidden[part] @ head.T).to(exact)
-            log_sum = logits.logsumexp(-1, keepdim=True)
-            total += (log_sum - logits.gather(-1, wanted)).sum()
+            logits.sub_(logits.amax(-1, keepdim=True))
+            total -= logits.gather(-1, wanted).sum()
+            # in place, and once for the loss and its gradient: these passes are over the largest
+            # tensor of a step
+            weights = logits.exp_()
+            sums = weights.sum(-1, keepdim=True)
+            total += sums.log().sum()
             if gradient is not None:
                 # d loss / d logits = softmax - one-hot
-                error = logits.sub_(log_sum).exp_()
-                error.scatter_add_(-1, wanted, torch.full_like(log_sum, -1.0))
-                gradient[part] = error.to(head.dtype) @ head
+                weights.scatter_add_(-1, wanted, -sums)
+                gradient[part] = (weights.to(head.dtype) @ head) / sums
         ctx.save_for_backward(gradient)
         return total
 
@@ -110,6 +120,11 @@ def check_head(model: Any, input_ids: list[int]) -> None:
     head = causal.get_output_embeddings().weight
     own = causal(input_ids=ids, use_cache=False).logits.float()
     ours = (hidden.to(head.dtype) @ head.T).float()
+    if not own.isfinite().all():
+        raise ValueError(
+            f"{causal.config._name_or_path}: says nan before any training, so its weights are "
+            "damaged; obtain the base model again"
+        )
     difference = (own - ours).abs().max().item()
     # two bfloat16 matrix products may differ in the last of their 8 bits
     if not difference <= 0.02 * own.abs().max().item() + 1e-3:
