@@ -1,7 +1,6 @@
 import json
 import logging
 import math
-import random
 import re
 import subprocess
 import sys
@@ -12,42 +11,11 @@ from safetensors.torch import load_file
 
 from mental_slm.language_model.chat import EncodedPair
 from mental_slm.training import worker
-from mental_slm.training.batches import PackedRows, collate, write_pairs
+from mental_slm.training.batches import PackedRows, collate
 from mental_slm.training.checkpoints import mark_whole, open_checkpoints
-from mental_slm.training.config import TrainingOptions, WorkerConfig, read_config
+from mental_slm.training.config import read_config
 from mental_slm.training.loss import answer_loss
 from mental_slm.training.trainer import mean_loss
-
-
-@pytest.fixture
-def make_config(tiny_model, tmp_path):
-    """Write pairs of very different answer lengths and a config; return the config's path."""
-
-    def make(name: str, pairs: int = 24, **options) -> object:
-        folder = tmp_path / name
-        chance = random.Random(0)
-        for split in ("train", "validation"):
-            rows = []
-            for _ in range(pairs):
-                length = chance.randint(20, 60)
-                ids = [chance.randint(10, 400) for _ in range(length)]
-                rows.append(EncodedPair(ids, chance.randint(1, length - 1)))
-            write_pairs(folder / f"{split}.jsonl", rows)
-        settings = {"max_length": 64, "logging_steps": 1, "max_steps": 4, "lora": {"r": 4}}
-        config = WorkerConfig(
-            base_folder=tiny_model.path,
-            base_digest=tiny_model.digest,
-            base_reference=str(tiny_model.path),
-            train_file=folder / "train.jsonl",
-            validation_file=folder / "validation.jsonl",
-            output_folder=folder,
-            threads=1,
-            training=TrainingOptions.model_validate({**settings, **options}),
-        )
-        (folder / "config.json").write_text(config.model_dump_json())
-        return folder / "config.json"
-
-    return make
 
 
 def weights(config_file) -> dict[str, torch.Tensor]:
@@ -55,7 +23,8 @@ def weights(config_file) -> dict[str, torch.Tensor]:
 
 
 def log_of(config_file) -> list[dict]:
-    return json.loads((config_file.parent / "training_log.json").read_text())
+    lines = (config_file.parent / "training_log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def test_a_killed_training_ends_with_the_same_bytes(make_config, caplog):
@@ -89,13 +58,13 @@ def test_a_killed_training_ends_with_the_same_bytes(make_config, caplog):
     ]
 
 
-def test_checkpoints_of_other_options_are_not_resumed(make_config, caplog):
+def test_checkpoints_of_a_finished_run_of_other_options_are_not_resumed(make_config, caplog):
     caplog.set_level(logging.INFO)
     config = make_config("run", max_steps=2, save_steps=1)
     worker.main(config)
     other = make_config("run", max_steps=2, save_steps=1, seed=1)
     worker.main(other)
-    assert "checkpoints: doing it again, because of new options" in caplog.text
+    assert "checkpoints: doing it again, because of new fine_tuning.seed" in caplog.text
     assert "resuming" not in caplog.text
 
 
@@ -119,12 +88,12 @@ def test_a_half_written_checkpoint_is_left_out(tmp_path, make_config, caplog):
     ]
 
 
-def test_accumulated_micro_batches_equal_one_batch(make_config, monkeypatch):
-    monkeypatch.setattr(worker, "compute_dtype", lambda: torch.float32)
+def test_accumulation_1_x_8_equals_8_x_1(make_config):
     lora = {"r": 4, "dropout": 0.0}
     settings = {"max_steps": 3, "warmup": 0.0, "learning_rate": 1e-3, "lora": lora}
-    many = make_config("many", batch_size=1, gradient_accumulation_steps=4, **settings)
-    one = make_config("one", batch_size=4, gradient_accumulation_steps=1, **settings)
+    settings["compute"] = "float32"
+    many = make_config("many", batch_size=1, gradient_accumulation_steps=8, **settings)
+    one = make_config("one", batch_size=8, gradient_accumulation_steps=1, **settings)
     for config in (many, one):
         worker.main(config)
     pairs = list(zip(log_of(many), log_of(one), strict=True))
@@ -166,7 +135,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(make_config, 
         return answer_loss(*args) * (math.nan if len(calls) == 3 else 1.0)
 
     monkeypatch.setattr(trainer, "answer_loss", broken)
-    with pytest.raises(FloatingPointError, match=r"became nan at step 3 of 4; lower fine_tuning"):
+    with pytest.raises(FloatingPointError, match=r"became nan at step 3 of 4 \(pairs .*lower fine"):
         worker.main(make_config("run"))
 
 

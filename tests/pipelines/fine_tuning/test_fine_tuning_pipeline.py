@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from mental_slm.datasets import ModelDataset, PeftAdapterDataset
 from mental_slm.fingerprints import digest_folder
-from mental_slm.language_model.loading import load_model, load_tokenizer
+from mental_slm.language_model.loading import load_model, load_model_nf4, load_tokenizer
 from mental_slm.pipelines.fine_tuning import create_pipeline
 from mental_slm.pipelines.fine_tuning.merging import MergeLost, merge
 from mental_slm.pipelines.fine_tuning.nodes import merge_adapter, train_adapter
@@ -51,9 +52,10 @@ def results(inputs, tmp_path_factory) -> dict:
     catalog["base_model"] = ModelDataset(filepath=data / "base_model", link=True)
     catalog["adapter"] = PeftAdapterDataset(filepath=data / "adapter")
     catalog["merged_model"] = ModelDataset(filepath=data / "merged_model")
-    for name in ("token_audit", "training_log", "merge_report"):
+    for name in ("token_audit", "training_log", "merge_report", "training_plan"):
         catalog[name] = JSONDataset(filepath=str(data / f"{name}.json"))
-    catalog["loss_curve"] = FigureDataset(filepath=str(data / "loss_curve.json"))
+    for name in ("loss_curve", "token_lengths"):
+        catalog[name] = FigureDataset(filepath=str(data / f"{name}.json"))
     SequentialRunner().run(create_pipeline(), catalog)
     return {name: catalog.load(name) for name in create_pipeline().all_outputs()}
 
@@ -78,13 +80,43 @@ def test_the_report_shows_what_the_adapter_is_worth(results):
     assert results["token_audit"]["train"]["kept"] == 40
 
 
-def test_the_curve_has_both_losses(results):
-    names = [trace.name for trace in results["loss_curve"].data]
-    assert names == ["training", "validation"]
-    assert all(len(trace.x) > 1 for trace in results["loss_curve"].data)
+def test_the_curves_show_what_the_log_says(results):
+    curves = {trace.name: trace for trace in results["loss_curve"].data}
+    keys = {
+        "training": "loss",
+        "validation": "validation_loss",
+        "learning rate": "learning_rate",
+        "gradient norm": "grad_norm",
+        "tokens/s": "tokens_per_second",
+    }
+    assert curves.keys() == keys.keys()
+    for name, key in keys.items():
+        logged = [(e["step"], e[key]) for e in results["training_log"] if key in e]
+        assert list(zip(curves[name].x, curves[name].y, strict=True)) == logged
+        assert len(logged) > 1
 
 
-def test_plain_peft_finds_the_base_and_says_what_the_merged_model_says(results, inputs):
+def test_the_audit_shows_frames_and_lengths_but_no_post(results, inputs):
+    audit = results["token_audit"]
+    text = json.dumps(audit, ensure_ascii=False)
+    for pair in inputs["pairs_train"] + inputs["pairs_val"]:
+        assert pair["post"] not in text
+        assert pair["response"] not in text
+    assert audit["stop"] == {"token": "<|im_end|>", "id": 2, "learned_in": 48}
+    frames = audit["frames"]
+    assert frames.keys() == {pair["task"] for pair in inputs["pairs_train"]}
+    for frame in frames.values():
+        assert re.search(r"<post, \d+ words>", frame["read"])
+        assert frame["read"].endswith("<|im_start|>assistant\n")
+        assert re.fullmatch(r"<answer, \d+ words><\|im_end\|>", frame["learned"])
+    assert sum(audit["train"]["length_histogram"]) == 40
+    bars = {trace.name: sum(trace.y) for trace in results["token_lengths"].data}
+    assert bars == {
+        "training pairs": 40, "training answers": 40, "validation pairs": 8, "validation answers": 8,
+    }  # fmt: skip
+
+
+def test_merged_logits_equal_unmerged_logits_of_plain_peft(results, inputs):
     from peft import AutoPeftModelForCausalLM
 
     config = json.loads((results["adapter"].path / "adapter_config.json").read_text())
@@ -101,6 +133,28 @@ def test_plain_peft_finds_the_base_and_says_what_the_merged_model_says(results, 
     assert (base - together(input_ids=ids).logits).abs().max() > 0.1
 
 
+def test_merged_logits_equal_unmerged_logits_on_dequantised_weights(results, inputs, tmp_path):
+    from peft import PeftModel
+
+    base, adapter = results["base_model"], results["adapter"]
+    check = read_pairs(Path(inputs["fine_tuning_workspace"]) / "training" / "validation.jsonl")
+    options = MergeOptions(base="dequantised", tolerance=1e-4)
+    report = merge(base, adapter, check, options, tmp_path / "model")
+    assert report["base"] == "dequantised"
+    assert report["base_loss"] != results["merge_report"]["base_loss"]
+    trained = PeftModel.from_pretrained(load_model_nf4(base.path, dtype="float32"), adapter.path)
+    for module in trained.modules():  # see summed_loss: evaluation mode repacks 4-bit weights
+        module.training = "Linear4bit" in type(module).__name__
+    ids = torch.tensor([check[0].input_ids])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            load_model(tmp_path / "model")(input_ids=ids).logits,
+            trained(input_ids=ids).logits,
+            rtol=0,
+            atol=1e-3,
+        )
+
+
 def test_the_merged_model_is_a_whole_model_that_knows_where_to_stop(results):
     merged = results["merged_model"]
     assert merged.digest not in ("", results["base_model"].digest)
@@ -109,13 +163,17 @@ def test_the_merged_model_is_a_whole_model_that_knows_where_to_stop(results):
     tokenizer = load_tokenizer(merged.path)
     stops = json.loads((merged.path / "generation_config.json").read_text())["eos_token_id"]
     assert tokenizer.convert_tokens_to_ids("<|im_end|>") in stops
+    card = (merged.path / "README.md").read_text()
+    assert results["adapter"].digest in card
+    assert f"{results['merge_report']['merged_loss']:.4f}" in card
 
 
 def test_finished_work_is_used_again_until_something_changes(results, inputs, options, caplog):
     caplog.set_level(logging.INFO)
     arguments = [inputs[name] for name in ("pairs_train", "pairs_val")]
     rest = [inputs["params:model"], inputs["fine_tuning_workspace"]]
-    adapter, log = train_adapter(*arguments, results["base_model"], options, *rest)
+    made = [*arguments, results["base_model"], results["training_plan"]]
+    adapter, log = train_adapter(*made, options, *rest)
     assert adapter.at(results["adapter"].path) == results["adapter"]
     assert log == results["training_log"]
     assert "adapter: re-using the result" in caplog.text
@@ -127,7 +185,7 @@ def test_finished_work_is_used_again_until_something_changes(results, inputs, op
     merge_adapter(results["base_model"], adapter, arguments[1], looser, *rest)
     assert "merged model: doing it again, because of new options" in caplog.text
     caplog.clear()
-    train_adapter(*arguments, results["base_model"], looser, *rest)
+    train_adapter(*made, looser, *rest)
     assert "adapter: re-using the result" in caplog.text
 
 
@@ -162,6 +220,8 @@ def test_nodes_have_verb_names_and_tags():
     assert set(nodes) == {
         "obtain_base_model",
         "audit_tokens",
+        "draw_token_lengths",
+        "plan_training",
         "train_adapter",
         "draw_loss_curve",
         "merge_adapter",

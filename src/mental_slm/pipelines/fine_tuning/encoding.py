@@ -1,17 +1,27 @@
-"""Instruction pairs as tokens, with an account of those that cannot be trained on."""
+"""Instruction pairs as tokens, with an account of those that had to be shortened or left out."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mental_slm.language_model.chat import EncodedPair, encode_pair
+from mental_slm.language_model.chat import EncodedPair, encode_pair, render_prompt, turn_end
 from mental_slm.training.batches import pack
 
 logger = logging.getLogger(__name__)
 
 #: A larger share of pairs that do not fit deserves a warning: `max_length` is too small.
 MANY = 0.01
+
+#: A post of fewer words than this is no longer what the question is about.
+FEWEST_WORDS = 20
+
+#: Stands where the rest of a post was taken away.
+CUT = " [...]"
+
+#: Width of a bar in the histogram of lengths, in tokens.
+BAR = 32
 
 
 @dataclass(frozen=True)
@@ -22,22 +32,25 @@ class EncodedSplit:
         name: ``train`` or ``val``.
         ids: ``pair_id`` of each kept pair.
         pairs: The kept pairs, in the same order.
-        too_long: ``pair_id`` and tokens of the pairs that do not fit a row.
+        shortened: ``pair_id`` and tokens before, of the pairs whose post was shortened to fit.
+        too_long: ``pair_id`` and tokens of the pairs that do not fit a row even so.
     """
 
     name: str
     ids: list[str]
     pairs: list[EncodedPair]
+    shortened: dict[str, int]
     too_long: dict[str, int]
 
 
 def encode_split(
     name: str, pairs: Sequence[dict[str, Any]], tokenizer: Any, max_length: int
 ) -> EncodedSplit:
-    """Encode the pairs of a split, whole or not at all.
+    """Encode the pairs of a split so that each fits a row.
 
-    A pair longer than ``max_length`` is left out and counted: cutting would take away the start of
-    the post, the question or the answer's last line, and teach from what is left.
+    Of a pair that is longer than ``max_length`` the post is shortened from its end, never the
+    question or the answer. Where too little of the post would be left, or an answer quotes what
+    was cut, the pair is left out and counted: it would teach to answer from nothing.
 
     Args:
         name: Name of the split, for messages.
@@ -56,29 +69,70 @@ def encode_split(
             f"pairs_{name}: {len(unlabelled)} pairs have an empty answer, so that no token carries "
             f"a label: {', '.join(unlabelled[:5])}; run the augmentation pipeline again"
         )
-    ids, kept, too_long = [], [], {}
+    ids, kept, shortened, too_long = [], [], {}, {}
     for pair in pairs:
-        encoded = encode_pair(tokenizer, pair["messages"])
-        if len(encoded.input_ids) > max_length:
-            too_long[pair["pair_id"]] = len(encoded.input_ids)
-        else:
-            ids.append(pair["pair_id"])
-            kept.append(encoded)
+        encoded: EncodedPair | None = encode_pair(tokenizer, pair["messages"])
+        assert encoded is not None
+        length = len(encoded.input_ids)
+        if length > max_length:
+            encoded = _encode_shortened(pair, tokenizer, max_length, length)
+            if encoded is None:
+                too_long[pair["pair_id"]] = length
+                continue
+            shortened[pair["pair_id"]] = length
+        ids.append(pair["pair_id"])
+        kept.append(encoded)
     if not kept:
         raise ValueError(
             f"pairs_{name}: all {len(pairs)} pairs are longer than fine_tuning.max_length "
             f"({max_length} tokens; the shortest has {min(too_long.values())}); raise it"
         )
-    if too_long:
+    if shortened or too_long:
         logger.log(
-            logging.WARNING if len(too_long) > MANY * len(pairs) else logging.INFO,
-            "pairs_%s: %d of %d pairs are longer than %d tokens and left out",
+            logging.WARNING if len(shortened) + len(too_long) > MANY * len(pairs) else logging.INFO,
+            "pairs_%s: %d of %d pairs are longer than %d tokens: the post of %d was shortened, %d "
+            "are left out",
             name,
-            len(too_long),
+            len(shortened) + len(too_long),
             len(pairs),
             max_length,
+            len(shortened),
+            len(too_long),
         )
-    return EncodedSplit(name, ids, kept, too_long)
+    return EncodedSplit(name, ids, kept, shortened, too_long)
+
+
+def _encode_shortened(
+    pair: dict[str, Any], tokenizer: Any, max_length: int, length: int
+) -> EncodedPair | None:
+    """Return the pair with as much of the post's beginning as fits, or None if that is too little."""
+    post = pair["post"]
+    offsets = tokenizer(post, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+    spare = len(offsets) - (length - max_length)
+    while spare > 0:
+        short = post[: offsets[spare - 1][1]].rsplit(None, 1)[0]  # at a word's end
+        if len(short.split()) < FEWEST_WORDS or not _quotes_survive(pair, short):
+            return None
+        encoded = encode_pair(tokenizer, _with_post(pair, short + CUT))
+        if len(encoded.input_ids) <= max_length:
+            return encoded
+        spare -= len(encoded.input_ids) - max_length
+    return None
+
+
+def _with_post(pair: dict[str, Any], post: str) -> list[Any]:
+    return [
+        {**turn, "content": turn["content"].replace(pair["post"], post)}
+        if turn["role"] == "user"
+        else turn
+        for turn in pair["messages"]
+    ]
+
+
+def _quotes_survive(pair: dict[str, Any], short: str) -> bool:
+    """Tell whether what the answer quotes from the post is still there."""
+    quotes = re.findall(r'["“]([^"“”]*\s[^"“”]*)["”]', pair["response"])
+    return all(quote in short for quote in quotes if quote in pair["post"])
 
 
 def describe_split(split: EncodedSplit, max_length: int) -> dict[str, Any]:
@@ -89,15 +143,63 @@ def describe_split(split: EncodedSplit, max_length: int) -> dict[str, Any]:
     return {
         "pairs": len(split.pairs) + len(split.too_long),
         "kept": len(split.pairs),
+        "shortened": split.shortened,
         "too_long": split.too_long,
         "tokens": sum(lengths),
         "answer_tokens": sum(labelled),
         "answer_share": round(sum(labelled) / sum(lengths), 4),
         "length": _quantiles(lengths),
         "answer_length": _quantiles(labelled),
+        "length_histogram": _histogram(lengths),
+        "answer_length_histogram": _histogram(labelled),
         "packed_rows": rows,
         "row_fill": round(sum(lengths) / (rows * max_length), 4),
     }
+
+
+def describe_stop(splits: Sequence[EncodedSplit], tokenizer: Any) -> dict[str, Any]:
+    """Return the token that ends an answer, and in how many pairs it is the last one learned."""
+    stop = turn_end(tokenizer)
+    return {
+        "token": tokenizer.convert_ids_to_tokens(stop),
+        "id": stop,
+        "learned_in": sum(pair.input_ids[-1] == stop for split in splits for pair in split.pairs),
+    }
+
+
+def render_frames(pairs: Sequence[dict[str, Any]], tokenizer: Any) -> dict[str, dict[str, str]]:
+    """Render the first pair of each task as the model reads it, without what people wrote.
+
+    Args:
+        pairs: Instruction pairs.
+        tokenizer: Of the base model.
+
+    Returns:
+        For each task what is ``read`` and what is ``learned``; post and answer are replaced by
+        their number of words.
+    """
+    firsts: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        firsts.setdefault(pair["task"], pair)
+    stop = tokenizer.convert_ids_to_tokens(turn_end(tokenizer))
+    return {
+        task: {
+            "read": render_prompt(tokenizer, _without_post(pair)),
+            "learned": f"<answer, {_words(pair['response'])}>{stop}",
+        }
+        for task, pair in sorted(firsts.items())
+    }
+
+
+def _without_post(pair: dict[str, Any]) -> list[Any]:
+    if pair["post"] not in pair["messages"][1]["content"]:  # no way to tell what people wrote
+        hidden = {"role": "user", "content": f"<{_words(pair['messages'][1]['content'])}>"}
+        return [pair["messages"][0], hidden]
+    return _with_post(pair, f"<post, {_words(pair['post'])}>")[:-1]
+
+
+def _words(text: str) -> str:
+    return f"{len(text.split())} words"
 
 
 def _quantiles(values: Sequence[int]) -> dict[str, int]:
@@ -105,3 +207,11 @@ def _quantiles(values: Sequence[int]) -> dict[str, int]:
 
     shares = {"min": 0.0, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     return {name: round(float(np.quantile(values, share))) for name, share in shares.items()}
+
+
+def _histogram(values: Sequence[int]) -> list[int]:
+    """Return how many values lie in each bar of ``BAR`` tokens, from 0 on."""
+    bars = [0] * (max(values) // BAR + 1)
+    for value in values:
+        bars[value // BAR] += 1
+    return bars

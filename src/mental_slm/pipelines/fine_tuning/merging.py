@@ -16,9 +16,10 @@ import torch
 from peft import PeftModel
 
 from mental_slm.language_model.chat import EncodedPair, stop_token_ids
-from mental_slm.language_model.loading import load_model, load_tokenizer
+from mental_slm.language_model.loading import load_model, load_model_nf4, load_tokenizer
 from mental_slm.pipelines.fine_tuning.options import MergeOptions
 from mental_slm.references import AdapterRef, ModelRef
+from mental_slm.safety import INTENDED_USE
 from mental_slm.training.batches import PackedRows, collate
 from mental_slm.training.trainer import mean_loss
 
@@ -42,9 +43,9 @@ def merge(
         base: The model the adapter was trained on.
         adapter: The adapter.
         check: The pairs the losses are measured on.
-        options: Type of the saved weights and allowed difference.
-        folder: Receives config, safetensors, tokenizer and generation config. An older one is
-            replaced.
+        options: Which weights are added to, type of the saved ones, allowed difference.
+        folder: Receives config, safetensors, tokenizer, generation config and model card. An
+            older one is replaced.
 
     Returns:
         The report; losses in nats per answer token.
@@ -59,7 +60,7 @@ def merge(
             f"({adapter.base_digest}), not on {base.name} ({base.digest}); train it again"
         )
     batches = _one_by_one(check)
-    model = PeftModel.from_pretrained(load_model(base.path, on="cpu"), adapter.path)
+    model = PeftModel.from_pretrained(_load_base(base, options), adapter.path)
     with model.disable_adapter():
         base_loss = mean_loss(model, batches, torch.float32)
     apart = mean_loss(model, batches, torch.float32)
@@ -79,9 +80,11 @@ def merge(
         "tolerance": options.tolerance,
         "pairs": len(check),
         "answer_tokens": sum(len(pair.input_ids) - pair.prompt_length for pair in check),
+        "base": options.base,
         "dtype": options.dtype,
         "size_mb": round(sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 1e6, 1),
     }
+    (folder / "README.md").write_text(_card(base, adapter, report), "utf-8")
     logger.info(
         "loss on %d pairs: base %.4f, with adapter %.4f, merged %.4f (%s)",
         len(check),
@@ -97,6 +100,43 @@ def merge(
             "or find out what changed"
         )
     return report
+
+
+def _load_base(base: ModelRef, options: MergeOptions) -> Any:
+    """Load the weights to add to, in float32, from the disk: never those that were trained with."""
+    if options.base == "unquantised":
+        return load_model(base.path, on="cpu")
+    # no forward pass before this: in evaluation mode that would repack the 4-bit weights for good
+    return load_model_nf4(base.path, dtype="float32").dequantize().to("cpu").eval()
+
+
+def _card(base: ModelRef, adapter: AdapterRef, report: dict[str, Any]) -> str:
+    weights = (
+        "its NF4 weights, multiplied out" if report["base"] == "dequantised" else "its weights"
+    )
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+base_model: {base.name}
+---
+
+# {base.name}-tuned
+
+{base.name} ({base.parameters / 1e6:.0f} M weights, digest `{base.digest}`) with a LoRA adapter
+(digest `{adapter.digest}`) added to {weights}, saved in {report["dtype"]}. The licence of the base
+model applies.
+
+**Intended use.** {INTENDED_USE}
+
+| loss on {report["pairs"]} validation pairs | nats per answer token |
+| --- | --- |
+| base model | {report["base_loss"]:.4f} |
+| base model and adapter apart | {report["adapter_loss"]:.4f} |
+| this model | {report["merged_loss"]:.4f} |
+
+Prompts follow the chat template in this folder; generation stops at the tokens in
+`generation_config.json`.
+"""
 
 
 def _one_by_one(pairs: Sequence[EncodedPair]) -> list[dict[str, torch.Tensor]]:

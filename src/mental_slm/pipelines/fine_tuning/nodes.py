@@ -1,4 +1,4 @@
-"""The story of the fine-tuning stage: obtain, audit, train, draw, merge."""
+"""The story of the fine-tuning stage: obtain, audit, plan, train, draw, merge."""
 
 import json
 import logging
@@ -9,12 +9,26 @@ from mental_slm.fingerprints import Fingerprint, digest, digest_code, digest_fol
 from mental_slm.language_model.loading import load_tokenizer, use_threads
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.language_model.source import describe_folder, obtain_model
-from mental_slm.pipelines.fine_tuning.encoding import EncodedSplit, describe_split, encode_split
+from mental_slm.pipelines.fine_tuning.encoding import (
+    BAR,
+    EncodedSplit,
+    describe_split,
+    describe_stop,
+    encode_split,
+    render_frames,
+)
 from mental_slm.pipelines.fine_tuning.options import FineTuningOptions
+from mental_slm.pipelines.fine_tuning.planning import (
+    describe_hardware,
+    make_plan,
+    read_model_config,
+)
 from mental_slm.references import AdapterRef, ModelRef
 from mental_slm.storage import write_text
 from mental_slm.training.batches import write_pairs
+from mental_slm.training.checkpoints import require_writable
 from mental_slm.training.config import WorkerConfig
+from mental_slm.training.plan import TrainingPlan, render
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +64,9 @@ def audit_tokens(
         options: ``max_length`` counts.
 
     Returns:
-        Per split: pairs, those too long, tokens, share of answer tokens, lengths, packed rows.
+        Per split: pairs, those shortened or left out, tokens, share of answer tokens, lengths,
+        packed rows; the stop token; for each task what is read and what is learned, with the
+        writers' words replaced by their number.
 
     Raises:
         ValueError: A pair has nothing to learn, or none fits a row.
@@ -59,15 +75,66 @@ def audit_tokens(
     return {
         "model": base_model.name,
         "max_length": options.max_length,
+        "stop": describe_stop([train, validation], load_tokenizer(base_model.path)),
         "train": describe_split(train, options.max_length),
         "val": describe_split(validation, options.max_length),
+        "frames": render_frames(pairs_train, load_tokenizer(base_model.path)),
     }
+
+
+def draw_token_lengths(token_audit: dict[str, Any]) -> Any:
+    """Draw how long pairs and answers are, and the window they must fit.
+
+    Args:
+        token_audit: From :func:`audit_tokens`.
+
+    Returns:
+        A plotly figure.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for split, title in (("train", "training"), ("val", "validation")):
+        for key, name in (("length", "pairs"), ("answer_length", "answers")):
+            bars = token_audit[split][f"{key}_histogram"]
+            figure.add_bar(
+                x=[BAR * (i + 0.5) for i in range(len(bars))], y=bars, name=f"{title} {name}"
+            )
+    figure.add_vline(x=token_audit["max_length"], line_dash="dash", annotation_text="max_length")
+    figure.update_layout(
+        title="Lengths as the model reads them",
+        xaxis_title=f"tokens, in bars of {BAR}",
+        yaxis_title="pairs",
+    )
+    return figure
+
+
+def plan_training(options: FineTuningOptions, model: ModelOptions) -> tuple[dict[str, Any], str]:
+    """Predict memory and time, and choose how to train, before anything is loaded.
+
+    Args:
+        options: The training, and the hardware to plan for.
+        model: Whose ``config.json`` is read; no weights are needed.
+
+    Returns:
+        The plan, and the same as Markdown.
+
+    Raises:
+        PlanImpossible: Nothing fits; names the smallest change that would.
+    """
+    name, config = read_model_config(model)
+    plan = make_plan(name, config, options, describe_hardware(options))
+    table = render(plan)
+    for line in filter(None, table.splitlines()):
+        logger.info("%s", line)
+    return plan.model_dump(mode="json"), table
 
 
 def train_adapter(
     pairs_train: list[dict[str, Any]],
     pairs_val: list[dict[str, Any]],
     base_model: ModelRef,
+    training_plan: dict[str, Any],
     options: FineTuningOptions,
     model: ModelOptions,
     workspace: Path,
@@ -81,6 +148,7 @@ def train_adapter(
         pairs_train: Pairs to learn from.
         pairs_val: Pairs to choose the best adapter by.
         base_model: The frozen model.
+        training_plan: Decides what the options leave to it (``auto``).
         options: Options of the training.
         model: ``threads``, and the hub name under which plain PEFT finds the base model.
         workspace: Keeps tokens, checkpoints and the result between runs.
@@ -93,15 +161,17 @@ def train_adapter(
         "adapter",
         pairs=digest([pairs_train, pairs_val]),
         base=base_model.digest,
-        options=options.training().model_dump(mode="json"),
+        options=options.asked(),  # not what the plan decides: it changes no result
         code=digest_code(*CODE),
     )
     if not made_from.matches(folder):
         made_from.unseal(folder)
         train, validation = _encode(pairs_train, pairs_val, base_model, options)
-        _run_worker(folder, train, validation, base_model, options, model)
+        plan = TrainingPlan.model_validate(training_plan)
+        _run_worker(folder, train, validation, base_model, plan, options, model)
         made_from.seal(folder)
-    log = json.loads((folder / "training_log.json").read_text("utf-8"))
+    lines = (folder / "training_log.jsonl").read_text("utf-8").splitlines()
+    log = [json.loads(line) for line in lines]
     adapter = AdapterRef(
         path=folder / "adapter",
         digest=digest_folder(folder / "adapter"),
@@ -113,20 +183,34 @@ def train_adapter(
 
 
 def draw_loss_curve(training_log: list[dict[str, Any]]) -> Any:
-    """Draw training and validation loss over the optimiser steps.
+    """Draw the course of the training over the optimiser steps.
 
     Args:
         training_log: From :func:`train_adapter`.
 
     Returns:
-        A plotly figure.
+        A plotly figure: the two losses above, learning rate, gradient and pace below.
     """
-    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
 
-    figure = go.Figure()
-    for key, name, mode in (
-        ("loss", "training", "lines"),
-        ("validation_loss", "validation", "lines+markers"),
+    figure = make_subplots(
+        rows=2,
+        cols=3,
+        specs=[[{"colspan": 3}, None, None], [{}, {}, {}]],
+        subplot_titles=(
+            "loss, nats per answer token",
+            "learning rate",
+            "gradient norm",
+            "real tokens per second",
+        ),
+        row_heights=[0.65, 0.35],
+    )
+    for key, name, mode, row, column in (
+        ("loss", "training", "lines", 1, 1),
+        ("validation_loss", "validation", "lines+markers", 1, 1),
+        ("learning_rate", "learning rate", "lines", 2, 1),
+        ("grad_norm", "gradient norm", "lines", 2, 2),
+        ("tokens_per_second", "tokens/s", "lines", 2, 3),
     ):
         entries = [entry for entry in training_log if key in entry]
         figure.add_scatter(
@@ -134,12 +218,12 @@ def draw_loss_curve(training_log: list[dict[str, Any]]) -> Any:
             y=[entry[key] for entry in entries],
             name=name,
             mode=mode,
+            showlegend=row == 1,
+            row=row,
+            col=column,
         )
-    figure.update_layout(
-        title="Loss per answer token",
-        xaxis_title="optimiser step",
-        yaxis_title="nats per answer token",
-    )
+    figure.update_xaxes(title_text="optimiser step")
+    figure.update_layout(title="Training")
     return figure
 
 
@@ -215,13 +299,16 @@ def _run_worker(
     train: EncodedSplit,
     validation: EncodedSplit,
     base_model: ModelRef,
+    plan: TrainingPlan,
     options: FineTuningOptions,
     model: ModelOptions,
 ) -> None:
-    """Write what the worker needs into its folder, and run it in this process."""
-    from mental_slm.training.worker import main
+    """Write what the worker needs into its folder, and start it."""
+    from mental_slm.training.launcher import launch
 
+    require_writable(folder)
     from_hub = base_model.origin == "hub"
+    processes = options.launcher.processes
     config = WorkerConfig(
         base_folder=base_model.path.resolve(),
         base_digest=base_model.digest,
@@ -229,11 +316,24 @@ def _run_worker(
         base_revision=model.revision if from_hub else None,
         train_file=folder / "train.jsonl",
         validation_file=folder / "validation.jsonl",
+        pair_ids_file=folder / "train_ids.txt",
         output_folder=folder,
         threads=model.threads,
-        training=options.training(),
+        roof_tokens_per_second=_roof(plan, options),
+        restart=options.restart,
+        training=options.training(plan.settle(options.asked())),
     )
     write_pairs(config.train_file, train.pairs)
     write_pairs(config.validation_file, validation.pairs)
+    write_text(folder / "train_ids.txt", "".join(f"{name}\n" for name in train.ids))
     write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
-    main(folder / "config.json")
+    launch(folder / "config.json", processes)
+
+
+def _roof(plan: TrainingPlan, options: FineTuningOptions) -> float | None:
+    """Return the tokens per second that the hardware could do at most, if the plan knows."""
+    gflop = sum(plan.gflop_per_token.values())
+    if options.plan.card != "auto" or not gflop:  # planned for another card, or a toy
+        return None
+    devices = options.launcher.processes if plan.hardware.kind == "cuda" else 1
+    return plan.hardware.peak_tflops * 1e3 / gflop * devices

@@ -7,14 +7,16 @@ from kedro.pipeline import Node, Pipeline
 from mental_slm.pipelines.fine_tuning.nodes import (
     audit_tokens,
     draw_loss_curve,
+    draw_token_lengths,
     merge_adapter,
     obtain_base_model,
+    plan_training,
     train_adapter,
 )
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Build the pipeline: audit the pairs, train the adapter, merge it into its base."""
+    """Build the pipeline: audit the pairs, plan and train the adapter, merge it into its base."""
     return Pipeline(
         [
             Node(
@@ -31,11 +33,25 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="audit_tokens",
             ),
             Node(
+                draw_token_lengths,
+                inputs="token_audit",
+                outputs="token_lengths",
+                name="draw_token_lengths",
+            ),
+            Node(
+                plan_training,
+                inputs=["params:fine_tuning", "params:model"],
+                outputs=["training_plan", "training_plan_table"],
+                name="plan_training",
+                tags=["plan"],
+            ),
+            Node(
                 train_adapter,
                 inputs=[
                     "pairs_train",
                     "pairs_val",
                     "base_model",
+                    "training_plan",
                     "params:fine_tuning",
                     "params:model",
                     "fine_tuning_workspace",
