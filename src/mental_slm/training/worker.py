@@ -86,7 +86,8 @@ def main(config_file: Path) -> None:
 
     Args:
         config_file: See :class:`mental_slm.training.config.WorkerConfig`. Afterwards its
-            ``output_folder`` holds ``adapter/`` and ``training_log.jsonl``.
+            ``output_folder`` holds ``adapter/`` and ``training_log.jsonl``. One of several
+            processes ends here, see :func:`_leave_at_once`.
     """
     config = read_config(config_file)
     options = config.training
@@ -126,7 +127,7 @@ def main(config_file: Path) -> None:
             _publish(config, trainer)
             mark_finished(checkpoints)
     if arguments.world_size > 1:
-        dist.destroy_process_group()
+        _leave_at_once()
 
 
 def describe_run(config: WorkerConfig, processes: int = 1) -> Fingerprint:
@@ -415,6 +416,18 @@ def _publish(config: WorkerConfig, trainer: AdapterTrainer) -> None:
         trainer.state.best_metric,
         trainer.state.best_global_step,
     )
+
+
+def _leave_at_once() -> None:
+    """End this process without taking its objects apart; all of its work is on the disk.
+
+    Taken apart, now and then one of several processes hangs: the interpreter waits for the threads
+    of gloo with its lock in hand, and they wait for the lock.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def leave_with_parent() -> None:
