@@ -666,13 +666,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--systems", nargs="+", choices=[*CPU_SYSTEMS, *GPU_SYSTEMS])
+    parser.add_argument("--systems", nargs="+", metavar="NAME", help="default: all of the device")
     parser.add_argument("--mixes", nargs="+", choices=["mixed", "long"], default=["mixed", "long"])
     parser.add_argument("--pairs", type=int, default=24, help="training pairs per mix")
     parser.add_argument("--repeats", type=int, default=1, help="rounds over all systems")
     parser.add_argument("--cache", type=Path, default=BASE, help="folder of converted base models")
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    known = GPU_SYSTEMS if options.device == "cuda" else CPU_SYSTEMS
+    if unknown := [name for name in options.systems or [] if name not in known]:
+        parser.error(
+            f"--systems {' '.join(unknown)}: not on {options.device}; it has {', '.join(known)}"
+        )
     if options.job:
         print(json.dumps(run_system(json.loads(options.job.read_text("utf-8")))))
         return 0

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from click import ClickException
 
 from mental_slm.config_loader import EditionConfigLoader
 
@@ -32,5 +33,12 @@ def test_a_model_environment_defaults_to_the_public_edition():
 
 
 def test_an_unknown_edition_is_refused():
-    with pytest.raises(ValueError, match="data=publik: unknown edition; use one of sample, public"):
+    with pytest.raises(
+        ClickException, match="data=publik: unknown edition; use one of sample, public"
+    ):
         load("base", data="publik")
+
+
+def test_an_unknown_environment_is_refused_with_those_there_are():
+    with pytest.raises(ClickException, match="--env nope: there is no folder conf/nope; .*qwen"):
+        load("nope")

@@ -117,3 +117,15 @@ def test_a_missed_target_is_called_so(benchmark, capsys):
     assert capsys.readouterr().out.count("reached") == 2
     assert not benchmark.judge({"mixed": {"ours": figures(199, 61), "trl": figures(100, 100)}})
     assert capsys.readouterr().out.count("MISSED") == 2
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_system_that_the_device_does_not_have_is_refused_with_the_list(benchmark, capsys, device):
+    known = {"cpu": benchmark.CPU_SYSTEMS, "cuda": benchmark.GPU_SYSTEMS}
+    other = next(name for name in {**known["cpu"], **known["cuda"]} if name not in known[device])
+    for wrong in ("nonsense", other):
+        with pytest.raises(SystemExit) as end:
+            benchmark.main(["--device", device, "--systems", wrong])
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert f"--systems {wrong}: not on {device}; it has {', '.join(known[device])}" in said

@@ -1,13 +1,16 @@
 """What happens around a run: guards before it, a record of it, a summary after it."""
 
 import json
+import linecache
 import logging
+import os
 import platform
 import re
 import resource
 import subprocess
 import threading
 import time
+import traceback
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +21,7 @@ from click import ClickException
 from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.validation.exceptions import ParameterValidationError
@@ -31,9 +34,14 @@ from mental_slm.storage import write_text
 
 logger = logging.getLogger(__name__)
 
-PIPELINES = Path(__file__).parent / "pipelines"
+PACKAGE = Path(__file__).parent
+PIPELINES = PACKAGE / "pipelines"
 LOCK_FILE = ".kedro-lock"
 HEARTBEAT_SECONDS = 60
+#: Set to anything but 0, every error keeps its traceback.
+TRACEBACK = "MENTAL_SLM_TRACEBACK"
+#: What says that a program is wrong, whoever raises it.
+FAULTS = (TypeError, LookupError, AttributeError, NameError, AssertionError, NotImplementedError)
 #: Files above this are described by size only; big artefacts carry a digest in their reference.
 HASHED_BYTES = 64 * 2**20
 PACKAGES = (
@@ -70,7 +78,7 @@ class RunGuard:
     ) -> None:
         """Check parameters, inputs and the base model, and keep a second run out of the folder."""
         check_parameter_blocks(self._params, run_params.get("runtime_params") or {})
-        if "base_model" in pipeline.outputs() | pipeline.all_outputs():
+        if "model_cache" in pipeline.inputs():
             check_base_model(self._params)
         check_evaluated(pipeline, catalog)
         self._lock = lock_project(self._project)
@@ -80,15 +88,40 @@ class RunGuard:
         """Let the next run in."""
         self._release()
 
-    @hook_impl
-    def on_pipeline_error(self) -> None:
-        """Let the next run in."""
+    @hook_impl(trylast=True)  # other plugins are to see the error itself
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Let the next run in; an error that explains itself ends in its message alone.
+
+        Raises:
+            ClickException: The message of an error that our own code raised on purpose.
+        """
         self._release()
+        if is_expected(error) and os.environ.get(TRACEBACK, "0") == "0":
+            logger.debug("where the error came from", exc_info=error)
+            raise ClickException(str(error)) from error
 
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+def is_expected(error: BaseException) -> bool:
+    """Tell whether a message says what is wrong, so that a traceback would only bury it.
+
+    So it is where a ``raise`` statement of this package ended the run: it names the file, row or
+    option and the remedy. What Python or a library raised, and whatever is a fault of the program,
+    keeps its traceback.
+    """
+    if isinstance(error, DatasetError):
+        cause = error.__cause__
+        return cause is None or isinstance(cause, FileNotFoundError) or is_expected(cause)
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, FAULTS) or not frames:
+        return False
+    file, line = frames[-1].filename, frames[-1].lineno or 0
+    is_ours = Path(file).is_relative_to(PACKAGE)
+    return is_ours and linecache.getline(file, line).lstrip().startswith("raise ")
 
 
 def read_parameters(context: KedroContext) -> dict[str, Any]:
@@ -181,7 +214,8 @@ def check_evaluated(pipeline: Pipeline, catalog: DataCatalog) -> None:
     Raises:
         ClickException: No model has been evaluated yet.
     """
-    if "all_metrics" in pipeline.inputs() and not catalog.exists("all_metrics"):
+    needed = {"all_metrics", "all_scores"} & pipeline.inputs()
+    if not all(catalog.exists(name) for name in needed):
         raise ClickException(
             "no model has been evaluated yet, so there is nothing to compare; make it with: "
             "kedro run --pipelines evaluation"

@@ -155,7 +155,9 @@ def test_a_weight_that_breaks_on_the_way_is_noticed_with_step_and_pairs(
         worker.main(config)
     message = str(error.value)
     found = re.search(r"the loss became nan at step 3 of 4 \(pairs (pair-[\d, pair-]+)\)", message)
-    rows = worker._plan(read_pairs(config.parent / "train.jsonl"), read_config(config).training, 1)
+    rows = worker.lay_out_rows(
+        read_pairs(config.parent / "train.jsonl"), read_config(config).training, 1
+    )
     assert found[1].split(", ") == [f"pair-{index}" for index in rows[2]]
     assert "The adapter of step 2, with a validation loss of 10.8" in message
     assert f"is kept in {config.parent / 'best'}; " in message

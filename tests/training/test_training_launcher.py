@@ -40,7 +40,7 @@ def test_two_gloo_processes_equal_one(make_config, caplog):
     launch(one, 1)
     launch(two, 2)
     settings = read_config(two)
-    rows = worker._plan(read_pairs(settings.train_file), settings.training, 1)
+    rows = worker.lay_out_rows(read_pairs(settings.train_file), settings.training, 1)
     assert len(rows) % 2 == 1  # one process has a row less to learn from in the last step
     assert len(log_of(one)) == len(log_of(two)) > 8
     for left, right in zip(log_of(one), log_of(two), strict=True):

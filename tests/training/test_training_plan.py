@@ -12,6 +12,7 @@ from mental_slm.training import attention, loss
 from mental_slm.training.batches import PackedRows, collate
 from mental_slm.training.config import LoraOptions, TrainingOptions, WorkerConfig
 from mental_slm.training.hardware import CARDS, Hardware, detect
+from mental_slm.training.options import FineTuningOptions
 from mental_slm.training.plan import (
     LOGITS_CHUNK,
     QUERIES,
@@ -26,6 +27,7 @@ from mental_slm.training.plan import (
     predict_pace,
     render,
 )
+from mental_slm.training.planning import describe_hardware, make_plan
 from mental_slm.training.worker import build_model
 
 AUTO = {"batch_size": "auto", "cached_weights": "auto", "activation_checkpointing": "auto"}
@@ -74,6 +76,7 @@ def planner(
         margin=0.1,
         tokens=8_000_000,
         answer_share=0.5,
+        origin="a test",
     )
 
 
@@ -413,6 +416,20 @@ def test_the_table_shows_the_sum_and_the_choices():
     assert f"{plan.settings.batch_size} x 768 tokens" in table
     assert all(reason in table for reason in plan.reasons.values())
     assert sum(plan.memory_gb.values()) == pytest.approx(plan.peak_gb, abs=0.02)
+    assert "8.0 M tokens, 50% of them in answers (a test), take" in table
+
+
+def test_the_table_says_where_tokens_and_the_share_of_answers_come_from():
+    card = {"card": "rtx3080"}
+
+    def table_of(**plan) -> str:
+        options = FineTuningOptions(plan={**card, **plan}, gradient_accumulation_steps=16)
+        config = FAMILIES["llama"].config
+        return render(make_plan("llama", config, options, describe_hardware(options)))
+
+    assert "2.5 M tokens, 30% of them in answers (audit of the public pairs; " in table_of()
+    own = table_of(tokens=80_000, answer_share=0.42)
+    assert "0.1 M tokens, 42% of them in answers (fine_tuning.plan), take" in own
 
 
 # --- refusals ------------------------------------------------------------------------------------

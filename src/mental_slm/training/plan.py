@@ -209,6 +209,8 @@ class TrainingPlan(Options):
     tokens_per_second: float = Field(description="Predicted pace.")
     share_of_roof: float = Field(description="Arithmetic done per second over the peak.")
     tokens: int = Field(description="Tokens of the whole run that the time is for.")
+    answer_share: float = Field(description="Share of them in answers, where the head is computed.")
+    origin: str = Field(description="Where these two come from.")
     seconds: float = Field(description="Predicted time for them.")
 
     def settle(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -410,6 +412,7 @@ class Planner:
         margin: Share of its memory that stays free.
         tokens: Tokens of the whole run, for the time.
         answer_share: Share of them that belongs to answers.
+        origin: Where these two come from, for the table.
         processes: Among how many the rows of a step are shared: a GPU each, or one CPU together.
     """
 
@@ -421,6 +424,7 @@ class Planner:
     margin: float
     tokens: int
     answer_share: float
+    origin: str
     processes: int = 1
 
     @property
@@ -464,6 +468,8 @@ class Planner:
                 2,
             ),
             tokens=self.tokens,
+            answer_share=self.answer_share,
+            origin=self.origin,
             seconds=float(f"{self.tokens / pace:.3g}"),
         )
 
@@ -626,7 +632,8 @@ def render(plan: TrainingPlan) -> str:
         *_table(("memory", "predicted"), rows),
         "",
         f"Arithmetic per token in GFLOP: {arithmetic}. Pace: {plan.tokens_per_second:,.0f} tokens/s, "
-        f"{plan.share_of_roof:.0%} of the roof. {plan.tokens / 1e6:.1f} M tokens take "
+        f"{plan.share_of_roof:.0%} of the roof. {plan.tokens / 1e6:.1f} M tokens, "
+        f"{plan.answer_share:.0%} of them in answers ({plan.origin}), take "
         f"{_duration(plan.seconds)}.",
     ]
     return "\n".join(lines) + "\n"

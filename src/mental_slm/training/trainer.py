@@ -60,6 +60,8 @@ class AdapterTrainer(Trainer):
         name_pairs: Rows of the training set to the names of their pairs, for messages.
         roof: Tokens per second that the hardware could do at most, if known.
         patience: Validations in a row without a lower loss that end the training, if any.
+        observers: Further callbacks.
+        keep_best: Whether the best adapter is written; without, only its loss is remembered.
         **settings: As for ``transformers.Trainer``; rows carry their number as ``rows``, and
             ``eval_dataset`` holds collated batches.
     """
@@ -74,15 +76,18 @@ class AdapterTrainer(Trainer):
         name_pairs: Callable[[list[int]], list[str]],
         roof: float | None = None,
         patience: int | None = None,
+        observers: Sequence[TrainerCallback] = (),
+        keep_best: bool = True,
         **settings: Any,
     ) -> None:
         self._pace = Pace(roof)
-        super().__init__(callbacks=[self._pace, MarkCheckpoints()], **settings)
+        super().__init__(callbacks=[self._pace, MarkCheckpoints(), *observers], **settings)
         self.remove_callback(PrinterCallback)  # prints; the log line below says the same
         self._compute_dtype = compute_dtype
         self._output_folder = output_folder
         self._name_pairs = name_pairs
         self._patience = patience
+        self._keep_best = keep_best
         self._rows_of_step: list[int] = []
 
     @property
@@ -139,6 +144,8 @@ class AdapterTrainer(Trainer):
         checkpoints = describe_newest(Path(str(self.args.output_dir)))
         if self.state.best_metric is None:
             return f"No adapter was validated yet; {checkpoints}"
+        if not self._keep_best:
+            return f"The lowest validation loss so far was {self.state.best_metric:.4f}"
         return (
             f"The adapter of step {self.state.best_global_step}, with a validation loss of "
             f"{self.state.best_metric:.4f}, is kept in {self.best_folder}; {checkpoints}"
@@ -170,7 +177,7 @@ class AdapterTrainer(Trainer):
             )
         is_best = self.state.best_metric is None or loss < self.state.best_metric
         if is_best:
-            if self.is_world_process_zero():
+            if self._keep_best and self.is_world_process_zero():
                 with self._saving("the best adapter"):
                     save_adapter(self.model, self.best_folder)
             self.state.best_metric = loss

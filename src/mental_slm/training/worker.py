@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ import torch.distributed as dist
 from filelock import FileLock, Timeout
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from transformers import TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from mental_slm.fingerprints import Fingerprint, digest_code, digest_file
 from mental_slm.language_model.chat import EncodedPair
@@ -98,31 +98,16 @@ def main(config_file: Path) -> None:
     if device() == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     checkpoints = config.output_folder / "checkpoints"
-    arguments = _arguments(options, checkpoints)  # several processes find each other here
+    arguments = trainer_arguments(options, checkpoints)  # several processes find each other here
     train, validation = read_pairs(config.train_file), read_pairs(config.validation_file)
     with _alone(config.output_folder, arguments):
         resume_from = _open_checkpoints(config, arguments)
-        rows = _plan(train, options, arguments.world_size)
+        rows = lay_out_rows(train, options, arguments.world_size)
         model = build_model(config, dtype)
         check_head(model, train[0].input_ids[:32])
-        # autocast casts; PEFT would cast to float32 and back
-        with disable_input_dtype_casting(model):
-            trainer = AdapterTrainer(
-                compute_dtype=dtype,
-                output_folder=config.output_folder,
-                name_pairs=lambda numbers: _name_pairs(config, rows, numbers),
-                roof=config.roof_tokens_per_second,
-                patience=options.early_stopping,
-                model=model,
-                args=arguments,
-                train_dataset=NumberedRows([*train, FILLER], rows),
-                eval_dataset=_validation_batches(validation, options),
-                data_collator=_collate_numbered,
-            )
-            # the same dropout in every process would be half as random
-            set_seed(options.seed + arguments.process_index)
-            _announce(train, rows, arguments, options, model, dtype, resume_from)
-            trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        trainer = build_trainer(config, model, arguments, train, validation, rows, dtype)
+        _announce(train, rows, arguments, options, model, dtype, resume_from)
+        run_trainer(trainer, options, resume_from)
         if arguments.process_index == 0:
             _publish(config, trainer)
             mark_finished(checkpoints)
@@ -191,19 +176,29 @@ def check_bitsandbytes(options: TrainingOptions) -> None:
 
 
 def build_model(config: WorkerConfig, dtype: torch.dtype) -> PeftModel:
-    """Load the frozen base and put a seeded adapter (float32) on its linear layers.
+    """Load the frozen base and put a seeded adapter on it.
 
     Raises:
         ValueError: The base has no layer of a name in ``lora``.
     """
-    options = config.training
+    return put_adapter(load_base(config.base_folder, config.training, dtype), config.training)
+
+
+def load_base(folder: Path, options: TrainingOptions, dtype: torch.dtype) -> Any:
+    """Load the frozen base in the form that ``quantisation`` and ``cached_weights`` ask for."""
     name: Literal["bfloat16", "float32"] = "bfloat16" if dtype == torch.bfloat16 else "float32"
-    if options.quantisation == "nf4":
-        base = load_model_nf4(config.base_folder, dtype=name)
-        if options.cached_weights:
-            base = base.dequantize()
-    else:
-        base = load_model(config.base_folder, dtype=name)
+    if options.quantisation == "none":
+        return load_model(folder, dtype=name)
+    base = load_model_nf4(folder, dtype=name)
+    return base.dequantize() if options.cached_weights else base
+
+
+def put_adapter(base: Any, options: TrainingOptions) -> PeftModel:
+    """Put a fresh, seeded adapter (float32) on the linear layers of a base.
+
+    Raises:
+        ValueError: The base has no layer of a name in ``lora``.
+    """
     _check_targets(base, options.lora)
     set_seed(options.seed)  # before the adapter exists: its first matrix is drawn at random
     model = get_peft_model(base, _lora(options.lora))
@@ -215,6 +210,65 @@ def build_model(config: WorkerConfig, dtype: torch.dtype) -> PeftModel:
         base.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     return model
+
+
+def take_adapter_off(model: PeftModel) -> Any:
+    """Return the base as it was before :func:`put_adapter`, ready for another adapter."""
+    base = model.unload()
+    base.activation_checkpointing_disable()
+    return base
+
+
+def build_trainer(
+    config: WorkerConfig,
+    model: PeftModel,
+    arguments: TrainingArguments,
+    train: list[EncodedPair],
+    validation: list[EncodedPair],
+    rows: list[list[int]],
+    dtype: torch.dtype,
+    callbacks: Sequence[TrainerCallback] = (),
+    keep_best: bool = True,
+) -> AdapterTrainer:
+    """Return the Trainer of a run.
+
+    Args:
+        config: The run.
+        model: From :func:`build_model`.
+        arguments: From :func:`trainer_arguments`.
+        train: Pairs to learn from.
+        validation: Pairs to choose the best adapter by.
+        rows: From :func:`lay_out_rows`.
+        dtype: What the model computes in.
+        callbacks: Told of every validation.
+        keep_best: Whether the best adapter is written to ``best/``.
+    """
+    return AdapterTrainer(
+        compute_dtype=dtype,
+        output_folder=config.output_folder,
+        name_pairs=lambda numbers: _name_pairs(config, rows, numbers),
+        roof=config.roof_tokens_per_second,
+        patience=config.training.early_stopping,
+        observers=callbacks,
+        keep_best=keep_best,
+        model=model,
+        args=arguments,
+        train_dataset=NumberedRows([*train, FILLER], rows),
+        eval_dataset=_validation_batches(validation, config.training),
+        data_collator=_collate_numbered,
+    )
+
+
+def run_trainer(
+    trainer: AdapterTrainer, options: TrainingOptions, resume_from: Path | None = None
+) -> None:
+    """Train, from the seed or from a checkpoint."""
+    model: Any = trainer.model
+    # autocast casts; PEFT would cast to float32 and back
+    with disable_input_dtype_casting(model):
+        # the same dropout in every process would be half as random
+        set_seed(options.seed + trainer.args.process_index)
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
 
 def _check_targets(base: Any, lora: LoraOptions) -> None:
@@ -302,7 +356,10 @@ def _name_pairs(config: WorkerConfig, rows: list[list[int]], numbers: list[int])
     return [names[index] for index in indices if index < len(names)]  # the filler has no name
 
 
-def _plan(train: list[EncodedPair], options: TrainingOptions, processes: int) -> list[list[int]]:
+def lay_out_rows(
+    train: list[EncodedPair], options: TrainingOptions, processes: int = 1
+) -> list[list[int]]:
+    """Return the rows of the whole run, each the numbers of its pairs."""
     per_step = options.batch_size * options.gradient_accumulation_steps
     rows = plan_rows(
         lengths=[len(pair.input_ids) for pair in train],
@@ -332,7 +389,16 @@ def _validation_batches(
     ]
 
 
-def _arguments(options: TrainingOptions, checkpoints: Path) -> TrainingArguments:
+def trainer_arguments(
+    options: TrainingOptions, checkpoints: Path, saves: bool = True
+) -> TrainingArguments:
+    """Return transformers' own options; several processes find each other here.
+
+    Args:
+        options: Of the training.
+        checkpoints: Where they go.
+        saves: Whether there are any.
+    """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     size, accumulation = share_rows(
         options.batch_size, options.gradient_accumulation_steps, processes
@@ -354,7 +420,7 @@ def _arguments(options: TrainingOptions, checkpoints: Path) -> TrainingArguments
         logging_nan_inf_filter=False,  # a loss that is not a number must stop the run
         eval_strategy="steps",
         eval_steps=options.eval_steps,
-        save_strategy="steps",
+        save_strategy="steps" if saves else "no",
         save_steps=options.save_steps,
         save_total_limit=KEPT,
         seed=options.seed,

@@ -8,14 +8,11 @@ import pytest
 
 from mental_slm.language_model.chat import turn_end
 from mental_slm.language_model.loading import load_tokenizer
-from mental_slm.pipelines.fine_tuning.encoding import (
-    describe_split,
-    encode_split,
-    render_frames,
-)
+from mental_slm.pipelines.fine_tuning.auditing import describe_split, render_frames
 from mental_slm.pipelines.fine_tuning.nodes import audit_tokens
-from mental_slm.pipelines.fine_tuning.options import FineTuningOptions
 from mental_slm.training.batches import IGNORED, PackedRows, collate
+from mental_slm.training.encoding import encode_split
+from mental_slm.training.options import FineTuningOptions
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +118,9 @@ def test_pairs_without_an_answer_stop_the_run(tokenizer, make_pairs):
 
 
 def test_no_pairs_at_all_stop_the_run(tokenizer, make_pairs):
-    with pytest.raises(ValueError, match="pairs_val: is empty; run the augmentation"):
-        encode_split("val", [], tokenizer, 512)
+    for name in ("train", "val"):
+        with pytest.raises(ValueError, match=f"pairs_{name}: is empty; run the augmentation"):
+            encode_split(name, [], tokenizer, 512)
     with pytest.raises(ValueError, match=r"all 2 pairs are longer than .*max_length \(16 tokens"):
         encode_split("val", make_pairs(2, "val"), tokenizer, 16)
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from mental_slm.pipelines.fine_tuning.options import FineTuningOptions
 from mental_slm.training.config import LoraOptions, TrainingOptions
+from mental_slm.training.options import FineTuningOptions
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 

@@ -17,9 +17,9 @@ from mental_slm.fingerprints import digest_folder
 from mental_slm.language_model.loading import load_model, load_model_nf4, load_tokenizer
 from mental_slm.pipelines.fine_tuning import create_pipeline
 from mental_slm.pipelines.fine_tuning.merging import MergeLost, merge
-from mental_slm.pipelines.fine_tuning.nodes import merge_adapter, train_adapter
-from mental_slm.pipelines.fine_tuning.options import FineTuningOptions, MergeOptions
+from mental_slm.pipelines.fine_tuning.nodes import audit_tokens, merge_adapter, train_adapter
 from mental_slm.training.batches import read_pairs
+from mental_slm.training.options import FineTuningOptions, MergeOptions
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +109,22 @@ def test_the_audit_shows_frames_and_lengths_but_no_post(results, inputs):
         assert re.search(r"<post, \d+ words>", frame["read"])
         assert frame["read"].endswith("<|im_start|>assistant\n")
         assert re.fullmatch(r"<answer, \d+ words><\|im_end\|>", frame["learned"])
+    assert audit["train"]["without_label"] == audit["val"]["without_label"] == 0
     assert sum(audit["train"]["length_histogram"]) == 40
     bars = {trace.name: sum(trace.y) for trace in results["token_lengths"].data}
     assert bars == {
         "training pairs": 40, "training answers": 40, "validation pairs": 8, "validation answers": 8,
     }  # fmt: skip
+
+
+def test_the_audit_logs_what_to_plan_with(results, inputs, options, caplog):
+    caplog.set_level(logging.INFO)
+    audit_tokens(inputs["pairs_train"], inputs["pairs_val"], results["base_model"], options)
+    train = results["token_audit"]["train"]
+    said = (
+        f"plan.tokens={train['tokens']},fine_tuning.plan.answer_share={train['answer_share']:.2f}"
+    )
+    assert f"--params fine_tuning.{said}" in caplog.text
 
 
 def test_merged_logits_equal_unmerged_logits_of_plain_peft(results, inputs):

@@ -17,10 +17,10 @@ from peft import PeftModel
 
 from mental_slm.language_model.chat import EncodedPair, stop_token_ids
 from mental_slm.language_model.loading import load_model, load_model_nf4, load_tokenizer
-from mental_slm.pipelines.fine_tuning.options import MergeOptions
 from mental_slm.references import AdapterRef, ModelRef
 from mental_slm.safety import INTENDED_USE
 from mental_slm.training.batches import PackedRows, collate
+from mental_slm.training.options import MergeOptions
 from mental_slm.training.trainer import mean_loss
 
 logger = logging.getLogger(__name__)

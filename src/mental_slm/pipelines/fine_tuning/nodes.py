@@ -9,26 +9,23 @@ from mental_slm.fingerprints import Fingerprint, digest, digest_code, digest_fol
 from mental_slm.language_model.loading import load_tokenizer, use_threads
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.language_model.source import describe_folder, obtain_model
-from mental_slm.pipelines.fine_tuning.encoding import (
+from mental_slm.pipelines.fine_tuning.auditing import (
     BAR,
-    EncodedSplit,
     describe_split,
     describe_stop,
-    encode_split,
     render_frames,
 )
-from mental_slm.pipelines.fine_tuning.options import FineTuningOptions
-from mental_slm.pipelines.fine_tuning.planning import (
-    describe_hardware,
-    make_plan,
-    read_model_config,
-)
+from mental_slm.pipelines.fine_tuning.planning import read_model_config
+from mental_slm.pipelines.fine_tuning.tracking import record_training, tracking_uri
 from mental_slm.references import AdapterRef, ModelRef
 from mental_slm.storage import write_text
 from mental_slm.training.batches import write_pairs
 from mental_slm.training.checkpoints import require_writable
 from mental_slm.training.config import WorkerConfig
+from mental_slm.training.encoding import EncodedSplit, encode_split
+from mental_slm.training.options import FineTuningOptions
 from mental_slm.training.plan import TrainingPlan, render
+from mental_slm.training.planning import describe_hardware, make_plan
 
 logger = logging.getLogger(__name__)
 
@@ -64,19 +61,28 @@ def audit_tokens(
         options: ``max_length`` counts.
 
     Returns:
-        Per split: pairs, those shortened or left out, tokens, share of answer tokens, lengths,
-        packed rows; the stop token; for each task what is read and what is learned, with the
+        Per split: pairs, those shortened, left out or without a label, tokens, share of answer
+        tokens, lengths, packed rows; the stop token; for each task what is read and what is learned, with the
         writers' words replaced by their number.
 
     Raises:
         ValueError: A pair has nothing to learn, or none fits a row.
     """
     train, validation = _encode(pairs_train, pairs_val, base_model, options)
+    described = describe_split(train, options.max_length)
+    logger.info(
+        "the training pairs have %d tokens, %.0f %% of them in answers; for the plan's time: "
+        "--params fine_tuning.plan.tokens=%d,fine_tuning.plan.answer_share=%.2f",
+        described["tokens"],
+        100 * described["answer_share"],
+        described["tokens"],
+        described["answer_share"],
+    )
     return {
         "model": base_model.name,
         "max_length": options.max_length,
         "stop": describe_stop([train, validation], load_tokenizer(base_model.path)),
-        "train": describe_split(train, options.max_length),
+        "train": described,
         "val": describe_split(validation, options.max_length),
         "frames": render_frames(pairs_train, load_tokenizer(base_model.path)),
     }
@@ -157,6 +163,7 @@ def train_adapter(
         The adapter, and one entry per log or validation interval.
     """
     folder = workspace / "training"
+    record_at = tracking_uri(options)
     made_from = Fingerprint.of(
         "adapter",
         pairs=digest([pairs_train, pairs_val]),
@@ -179,6 +186,8 @@ def train_adapter(
         base_digest=base_model.digest,
         validation_loss=min(e["validation_loss"] for e in log if "validation_loss" in e),
     )
+    if record_at:
+        record_training(record_at, options, adapter, log)
     return adapter, log
 
 

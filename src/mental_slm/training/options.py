@@ -1,4 +1,4 @@
-"""The ``fine_tuning`` block of the parameters."""
+"""The ``fine_tuning`` block of the parameters: fine_tuning trains by it, sweep varies it."""
 
 from typing import Any, Literal
 
@@ -15,6 +15,11 @@ from mental_slm.options import Options
 from mental_slm.training.config import TrainingOptions, share_rows
 from mental_slm.training.hardware import CARDS
 
+#: Tokens of the public training pairs and the share of them in answers, as the audit counts them
+#: for SmolLM2's tokenizer, the template teacher and rows of 512 (11,930 pairs: 2,448,198 tokens,
+#: 30.3 %). A teacher that writes longer answers has a larger share.
+TOKENS, ANSWER_SHARE = 2_450_000, 0.3
+
 
 class PlanOptions(Options):
     """What the plan is made for, and how careful it is."""
@@ -30,10 +35,18 @@ class PlanOptions(Options):
         default=0.1, ge=0, lt=1, description="Share of the memory that the plan leaves free."
     )
     tokens: int = Field(
-        default=4_000_000, gt=0, description="Tokens of the training pairs, for the time."
+        default=TOKENS,
+        gt=0,
+        description=(
+            "Tokens of the training pairs, for the time. The audit logs what they really are; the "
+            "plan comes before it, because it needs no model."
+        ),
     )
     answer_share: float = Field(
-        default=0.5, gt=0, le=1, description="Share of them that belongs to answers."
+        default=ANSWER_SHARE,
+        gt=0,
+        le=1,
+        description="Share of them that belongs to answers; the audit logs what it really is.",
     )
 
     @field_validator("card")
@@ -42,6 +55,13 @@ class PlanOptions(Options):
         if card != "auto" and card not in CARDS:
             raise ValueError(f"unknown card {card!r}; use auto or one of {', '.join(CARDS)}")
         return card
+
+    @property
+    def origin(self) -> str:
+        """Where the number of tokens and the share of answers come from, for the table."""
+        if (self.tokens, self.answer_share) == (TOKENS, ANSWER_SHARE):
+            return "audit of the public pairs; that of yours logs the options to set instead"
+        return "fine_tuning.plan"
 
 
 class LauncherOptions(Options):
@@ -88,6 +108,21 @@ class MergeOptions(Options):
     )
 
 
+class MlflowOptions(Options):
+    """Where finished trainings are put on record; nowhere unless a URI is given."""
+
+    tracking_uri: str | None = Field(
+        default=None,
+        description=(
+            "sqlite:///FILE or the address of a server; null takes MLFLOW_TRACKING_URI, and without "
+            "that nothing is recorded. Needs the extra mlflow."
+        ),
+    )
+    experiment: str = Field(
+        default="mental-slm", min_length=1, description="Name of the experiment in MLflow."
+    )
+
+
 class FineTuningOptions(TrainingOptions):
     """What the fine-tuning pipeline can be told.
 
@@ -124,6 +159,7 @@ class FineTuningOptions(TrainingOptions):
         ),
     )
     merge: MergeOptions = Field(default=MergeOptions(), description="The merged model.")
+    mlflow: MlflowOptions = Field(default=MlflowOptions(), description="The record in MLflow.")
 
     @model_validator(mode="before")
     @classmethod
