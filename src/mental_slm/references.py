@@ -95,14 +95,32 @@ class OnnxRef(Reference):
 
 @dataclass(frozen=True, kw_only=True)
 class DLCRef(Reference):
-    """A Qualcomm deep learning container, or the plain statement that none was made.
+    """A folder of Qualcomm deep learning containers, or the plain statement that none was made.
 
     Attributes:
-        soc: The chip it is for, for example ``"sm8750"`` (Snapdragon 8 Elite).
-        source_digest: Digest of the ONNX model it is (or would be) made from.
+        soc: The chip they are for, for example ``"sm8750"`` (Snapdragon 8 Elite); several are
+            separated by commas.
+        source_digest: Digest of the ONNX model they are (or would be) made from.
         skipped_because: What is missing, where the step was skipped; empty where a file exists.
     """
 
     soc: str
+    source_digest: str
+    skipped_because: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeModelRef(Reference):
+    """A folder that a CPU runtime loads as it is, or the plain statement that none was made.
+
+    Attributes:
+        runtime: ``onnxruntime-genai`` or ``llama.cpp``.
+        model_files: The models in it by precision, for example ``{"q8_0": "model-q8_0.gguf"}``.
+        source_digest: Digest of the model they were made from.
+        skipped_because: What is missing or switched off; empty where a model exists.
+    """
+
+    runtime: str
+    model_files: dict[str, str]
     source_digest: str
     skipped_because: str = ""

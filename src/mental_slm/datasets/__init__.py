@@ -9,6 +9,7 @@ from mental_slm.datasets.onnx import ONNXDataset
 from mental_slm.datasets.peft_adapter import PeftAdapterDataset
 from mental_slm.datasets.prompts import PromptsDataset
 from mental_slm.datasets.remote_file import RemoteFileDataset
+from mental_slm.datasets.runtime_model import RuntimeModelDataset
 from mental_slm.datasets.workspace import WorkspaceDataset
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "PeftAdapterDataset",
     "PromptsDataset",
     "RemoteFileDataset",
+    "RuntimeModelDataset",
     "WorkspaceDataset",
 ]

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar
 
-from mental_slm.datasets.reference import FACTS, ReferenceDataset, format_note
-from mental_slm.references import FILE_NAME, DLCRef, Reference
-from mental_slm.storage import atomic_folder, share
+from mental_slm.datasets.reference import FACTS, ReferenceDataset
+from mental_slm.fingerprints import content_files, digest_file
+from mental_slm.references import DLCRef, Reference
 
 BLOCK_BYTES = 2**20
 LOCAL_HEADER_BYTES = 30
@@ -25,6 +25,25 @@ LOCAL_HEADER_MAGIC = b"PK\x03\x04"
 ENCRYPTED = 0x1
 
 MODEL, PREPARED, METADATA = "model", "htp.cache.", "dlc.metadata"
+HISTORY = f"{METADATA}.history"
+SUFFIX = ".dlc"
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What the vendor's tools call a chip and the architecture of its NPU."""
+
+    soc_model: int
+    htp_arch: int
+
+
+#: Snapdragon 8 Gen 2, 8 Gen 3, 8 Elite and 8 Elite Gen 5, by the names of the vendor's tools.
+CHIPS = {
+    "sm8550": Chip(43, 73),
+    "sm8650": Chip(57, 75),
+    "sm8750": Chip(69, 79),
+    "sm8850": Chip(87, 81),
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +94,8 @@ def describe_container(path: Path) -> dict[str, Any]:
 
     Returns:
         ``kind`` (``ir``: from the converter; ``prepared``: compiled for a chip; ``mixed``),
-        ``members``, and per prepared cache ``name``, ``soc_model``, ``dsp_arch``, ``build_id``.
+        ``members``, ``made_with`` (tool and version per conversion), and per prepared cache
+        ``name``, ``soc_model``, ``dsp_arch``, ``build_id`` and ``graphs`` with inputs and outputs.
 
     Raises:
         ValueError: See :func:`read_members`; or it holds neither a model nor a prepared cache.
@@ -87,47 +107,73 @@ def describe_container(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path.name} is no DLC: neither a model nor a prepared cache is in it")
     if not any(name.startswith(METADATA) for name in names):
         raise ValueError(f"{path.name} is no DLC: {METADATA}* is missing")
+    caches = _metadata(path, names, f"{METADATA}2").get("cacheList", [])
+    history = _metadata(path, names, HISTORY).get("dlcGenerationInfo", [])
     return {
         "kind": "mixed" if all(kinds.values()) else next(k for k, found in kinds.items() if found),
         "members": [asdict(member) for member in members],
-        "caches": [_describe_cache(cache) for cache in _metadata(path, names).get("cacheList", [])],
+        "made_with": [_describe_command(entry.get("converterCommand", {})) for entry in history],
+        "caches": [_describe_cache(cache) for cache in caches],
     }
 
 
-class DLCDataset(ReferenceDataset[DLCRef]):
-    """A folder with a DLC file and its note, or with the plain note that none was made.
+def check_chips(path: Path, facts: dict[str, Any], soc: str) -> None:
+    """Check that what is compiled in a container is for the wanted chips.
 
-    ``filepath`` is the folder; the reference it loads points at the file inside. Where the step
-    was skipped (``skipped_because``) the reference points at the folder. Loading hashes the file.
+    Args:
+        path: Of the container.
+        facts: From :func:`describe_container`.
+        soc: Names from :data:`CHIPS`, separated by commas.
+
+    Raises:
+        ValueError: Names the cache and both chips.
+    """
+    wanted = [CHIPS[name] for name in soc.split(",")]
+    for cache in facts["caches"]:
+        found = Chip(cache["soc_model"], cache["dsp_arch"])
+        if found not in wanted:
+            name = next((name for name, chip in CHIPS.items() if chip == found), "an unknown chip")
+            raise ValueError(
+                f"{path.name}: {cache['name']} is compiled for {name} (soc_model "
+                f"{found.soc_model}, arch {found.htp_arch}), not for {soc}"
+            )
+
+
+class DLCDataset(ReferenceDataset[DLCRef]):
+    """A folder with containers and what lies beside them, or with the note why none was made.
+
+    Every container below the folder is read and checked when it is saved, down to the SHA-256 of
+    its members, and again when it is loaded.
     """
 
     reference_type: ClassVar[type[Reference]] = DLCRef
 
     def _inspect(self, reference: DLCRef) -> dict[str, Any]:
-        if reference.skipped_because:
-            return {}
-        if not reference.path.is_file():
-            raise ValueError("no such file; where none was made, say why in skipped_because")
-        return describe_container(reference.path)
-
-    def _publish(self, reference: DLCRef, facts: dict[str, Any], folder: Path) -> None:
-        made = not reference.skipped_because
-        files = {reference.path.name: reference.path.stat().st_size} if made else {}
-        note = format_note(reference, reference.path.name if made else ".", files, facts)
-        with atomic_folder(folder) as incoming:
-            if made:
-                share(reference.path, incoming / reference.path.name)
-            (incoming / FILE_NAME).write_bytes(note.encode("utf-8"))
+        if not reference.path.is_dir():
+            raise ValueError("no such folder; where no container was made, it may be empty")
+        containers = {}
+        digests = {}
+        for name in content_files(reference.path):
+            path = reference.path / name
+            if name.endswith(SUFFIX):
+                containers[name] = describe_container(path)
+                check_chips(path, containers[name], reference.soc)
+            else:
+                digests[name] = digest_file(path)
+        if not containers and not reference.skipped_because:
+            raise ValueError(f"no *{SUFFIX}; where none was made, say why in skipped_because")
+        return {"containers": containers, "sha256": digests}
 
     def _verify(self, reference: DLCRef, note: dict[str, Any]) -> None:
         super()._verify(reference, note)
-        if reference.skipped_because:
-            return
-        expected = {Member(**member) for member in note[FACTS]["members"]}
-        differing = expected ^ set(read_members(reference.path))
-        if differing:
-            names = ", ".join(sorted({member.name for member in differing}))
-            raise ValueError(f"{reference.path}: not as it was published: {names}")
+        for name, facts in note[FACTS]["containers"].items():
+            expected = {Member(**member) for member in facts["members"]}
+            if differing := expected ^ set(read_members(reference.path / name)):
+                names = ", ".join(sorted({member.name for member in differing}))
+                raise ValueError(f"{reference.path / name}: not as it was published: {names}")
+        for name, sha256 in note[FACTS]["sha256"].items():
+            if digest_file(reference.path / name) != sha256:
+                raise ValueError(f"{reference.path / name}: not as it was published")
 
 
 def _entries(path: Path) -> list[zipfile.ZipInfo]:
@@ -179,15 +225,19 @@ def _sha256(file: BinaryIO, entry: zipfile.ZipInfo) -> str:
     return hashed.hexdigest()
 
 
-def _metadata(path: Path, names: list[str]) -> dict[str, Any]:
-    """Return the JSON metadata of a container; older ones hold lines of text instead."""
-    name = next((name for name in names if name.startswith(f"{METADATA}2")), None)
+def _metadata(path: Path, names: list[str], prefix: str) -> dict[str, Any]:
+    """Return JSON metadata of a container; older ones hold lines of text instead."""
+    name = next((name for name in names if name.startswith(prefix)), None)
     if name is None:
         return {}
     try:
         return dict(json.loads(read_member(path, name)))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path.name}: {name} is damaged ({error})") from error
+
+
+def _describe_command(command: dict[str, Any]) -> dict[str, Any]:
+    return {"tool": command.get("tool"), "version": command.get("converterVersion")}
 
 
 def _describe_cache(cache: dict[str, Any]) -> dict[str, Any]:
@@ -197,4 +247,17 @@ def _describe_cache(cache: dict[str, Any]) -> dict[str, Any]:
         "soc_model": cache.get("socModel"),
         "dsp_arch": context.get("dspArch"),
         "build_id": cache.get("buildId") or context.get("buildId"),
+        "graphs": [
+            {
+                "name": graph.get("graphName"),
+                "inputs": [_describe_tensor(t) for t in graph.get("graphInputs", [])],
+                "outputs": [_describe_tensor(t) for t in graph.get("graphOutputs", [])],
+            }
+            for graph in cache.get("graphs", [])
+        ],
     }
+
+
+def _describe_tensor(tensor: dict[str, Any]) -> str:
+    kind = str(tensor.get("dataType", "")).removeprefix("QNN_DATATYPE_").lower()
+    return f"{tensor.get('name')}: {kind}{tensor.get('dimensions')}"

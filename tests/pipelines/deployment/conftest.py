@@ -2,13 +2,20 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mental_slm.language_model.options import ModelOptions
 from mental_slm.language_model.source import describe_folder
 from mental_slm.pipelines.deployment.nodes import export_onnx, quantise_weights
+from mental_slm.pipelines.deployment.npu.nodes import (
+    build_static_graphs,
+    collect_calibration,
+    quantise_for_npu,
+)
 from mental_slm.pipelines.deployment.options import DeploymentOptions
 from mental_slm.references import ModelRef, OnnxRef
 
@@ -43,6 +50,43 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "qwen2-tied": {"family": "qwen2", "tie_word_embeddings": True},
     "qwen2-untied": {"family": "qwen2", "tie_word_embeddings": False},
+}
+
+
+@dataclass(frozen=True)
+class NpuLine:
+    """What the line to the NPU has made so far."""
+
+    workspace: Path
+    model: ModelRef
+    static: OnnxRef
+    calibration: dict[str, Any]
+    quantised: OnnxRef
+    report: dict[str, Any]
+
+
+NPU: dict[str, Any] = {
+    "prompt_length": 16,
+    "context": 64,
+    "layers_per_part": 1,
+    "calibration": {"rows": 3, "blocks": 2, "seed": 7},
+    "scheme": "a16w8",
+    "parity": {
+        "rows": 2,
+        "tokens": 40,
+        "decoded": 5,
+        "emulated_blocks": 1,
+        "emulated_steps": 2,
+        "static_max_difference": 1e-3,
+        "quantised_min_cosine": 0.99,
+        "quantised_max_kl_share": 0.05,
+        "quantised_min_top1": 0.5,
+        "emulated_min_cosine": 0.99,
+    },
+    "backend": "ort-qnn",
+    "sdk_tools": "qairt",
+    "soc": ["sm8750"],
+    "step_time_limit": 120,
 }
 
 
@@ -97,7 +141,7 @@ def options() -> DeploymentOptions:
                 "int8_min_top1": 0.9,
             },
             "max_new_tokens": 6,
-            "soc": "sm8750",
+            "npu": NPU,
         }
     )
 
@@ -115,3 +159,21 @@ def exported(model_of, options, tmp_path_factory) -> Callable[[str], tuple[OnnxR
         return made[kind]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> ModelOptions:
+    return ModelOptions(name="x/tiny", source="random", threads=1)
+
+
+@pytest.fixture(scope="session")
+def npu_line(model_of, options, one_thread, make_pairs, tmp_path_factory) -> NpuLine:
+    """The line of one model up to its quantised graphs. Do not change its files."""
+    workspace = tmp_path_factory.mktemp("npu")
+    model = model_of("llama-tied")
+    static = build_static_graphs(model, options, workspace)
+    calibration = collect_calibration(static, model, make_pairs(10), options, one_thread, workspace)
+    quantised, report = quantise_for_npu(
+        static, model, calibration, make_pairs(10, "test"), options, one_thread, workspace
+    )
+    return NpuLine(workspace, model, static, calibration, quantised, report)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mental_slm.language_model.loading import load_model
-from mental_slm.pipelines.deployment.decoding import OnnxDecoder
+from mental_slm.language_model.onnx_decoding import OnnxDecoder
 from mental_slm.pipelines.deployment.export import export_decoder
 from mental_slm.pipelines.deployment.nodes import export_onnx
 from mental_slm.pipelines.deployment.parity import compare_logits

@@ -16,27 +16,26 @@ import pytest
 
 from mental_slm.datasets import ONNXDataset
 from mental_slm.language_model.loading import load_tokenizer
-from mental_slm.language_model.options import ModelOptions
 from mental_slm.pipelines.deployment.bundle import split_prompt
-from mental_slm.pipelines.deployment.decoding import OnnxDecoder
+from mental_slm.language_model.onnx_decoding import OnnxDecoder
 from mental_slm.pipelines.deployment.nodes import (
     assemble_bundle,
     check_parity,
-    convert_to_dlc,
     export_onnx,
     quantise_weights,
     write_model_card,
 )
 from mental_slm.pipelines.deployment.parity import ParityBroken, check_gates, compare_logits
-from mental_slm.references import AdapterRef, OnnxRef
+from mental_slm.references import AdapterRef, DLCRef, OnnxRef
 from mental_slm.safety import CRISIS_RESOURCE
 
 KIND = "qwen2-tied"
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> ModelOptions:
-    return ModelOptions(name="x/tiny", source="random", threads=1)
+def no_dlc(folder: Path) -> DLCRef:
+    return DLCRef(
+        path=folder, digest="", soc="sm8750", source_digest="0", skipped_because="no SDK here."
+    )
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def bundle(model_of, exported, options, one_thread, make_pairs, tmp_path) -> Pat
     model, pairs = model_of(KIND), make_pairs(4, "test")
     fp32, int8 = exported(KIND)
     parity = check_parity(model, fp32, int8, pairs, options, one_thread)
-    dlc = convert_to_dlc(fp32, options, tmp_path)
+    dlc = no_dlc(tmp_path)
     adapter = AdapterRef(
         path=tmp_path, digest="0", base_name="Tiny", base_digest="1", validation_loss=1.5
     )
@@ -291,7 +290,7 @@ def test_bundle_is_used_again_though_the_machine_is_slower(
     model, pairs = model_of(KIND), make_pairs(2, "test")
     fp32, int8 = exported(KIND)
     parity = check_parity(model, fp32, int8, pairs, options, one_thread)
-    dlc = convert_to_dlc(fp32, options, tmp_path)
+    dlc = no_dlc(tmp_path)
     first = assemble_bundle(int8, model, pairs, parity, dlc, "# Card", options, tmp_path)
     parity["int8"]["decode_tokens_per_s"] /= 2
     caplog.set_level(logging.INFO)
@@ -306,17 +305,3 @@ def test_a_template_that_cannot_be_split_is_refused(model_of) -> None:
     tokenizer.chat_template = "{% for m in messages[1:] %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(ValueError, match="does not keep a system and a user message"):
         split_prompt(tokenizer)
-
-
-def test_dlc_says_what_it_needs(exported, options, tmp_path, monkeypatch, caplog) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    caplog.set_level(logging.INFO)
-    dlc = convert_to_dlc(exported(KIND)[0], options, tmp_path)
-    assert "static shapes" in dlc.skipped_because
-    assert dlc.source_digest == exported(KIND)[0].digest
-    assert caplog.text.count("No DLC for sm8750") == 1
-    tool = tmp_path / "qairt-converter"
-    tool.write_text("#!/bin/sh\n")
-    tool.chmod(0o755)
-    found = convert_to_dlc(exported(KIND)[0], options, tmp_path)
-    assert "the converter is here: qairt-converter" in found.skipped_because

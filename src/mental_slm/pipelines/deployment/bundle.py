@@ -8,7 +8,13 @@ from typing import Any
 from mental_slm.fingerprints import content_files, digest_file
 from mental_slm.language_model.chat import encode_prompt, render_prompt
 from mental_slm.records import Message
-from mental_slm.safety import CRISIS_RESOURCE, INTENDED_USE, RISK_PATTERN
+from mental_slm.safety import (
+    CRISIS_RESOURCE,
+    CRISIS_RESOURCES,
+    INTENDED_USE,
+    RISK_PATTERN,
+    RISK_SUBSTITUTIONS,
+)
 from mental_slm.storage import share, write_text
 
 FORMAT = 1
@@ -125,13 +131,17 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def describe_safety() -> dict[str, str]:
+def describe_safety() -> dict[str, Any]:
     """Return what an application must carry over: the words and the pattern that calls for them."""
     return {
         "intended_use": INTENDED_USE,
         "crisis_resource": CRISIS_RESOURCE,
+        "crisis_resources": CRISIS_RESOURCES,
+        "risk_normal_form": "NFKD",
+        "risk_substitutions": [list(step) for step in RISK_SUBSTITUTIONS],
         "risk_pattern": RISK_PATTERN,
-        "risk_pattern_flags": "ignore case; replace U+2019 by an apostrophe first",
+        "risk_pattern_flags": "put the text into risk_normal_form, apply risk_substitutions in "
+        "order, then search for risk_pattern; ignore case throughout",
     }
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ def main() -> int:
     parser.add_argument("--system", default=manifest["prompt"]["system"], help="system message")
     parser.add_argument("--max-new-tokens", type=int, default=manifest["max_new_tokens"])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--country", default="international", help="whose crisis lines are shown, as in DE, FR, US"
+    )
     parser.add_argument("--check", action="store_true", help="check digests and test vectors")
     arguments = parser.parse_args()
     tokenizer = Tokenizer.from_file(str(BUNDLE / "tokenizer.json"))
@@ -41,7 +45,7 @@ def main() -> int:
     session = open_session(BUNDLE / manifest["model_file"], arguments.threads)
     tokens = decode(session, prompt, arguments.max_new_tokens, set(manifest["stop_token_ids"]))
     answer = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-    write(with_crisis_resource(manifest["safety"], answer, arguments.message))
+    write(with_crisis_resource(manifest["safety"], answer, arguments.message, arguments.country))
     return 0
 
 
@@ -77,13 +81,22 @@ def decode(session: Any, prompt: list[int], max_new_tokens: int, stops: set[int]
     return answer
 
 
-def with_crisis_resource(safety: dict[str, str], answer: str, message: str) -> str:
+def with_crisis_resource(
+    safety: dict[str, Any], answer: str, message: str, country: str = "international"
+) -> str:
     """Put the crisis resource under the answer where message or answer mention risk."""
-    text = f"{message}\n{answer}".replace("\u2019", "'")
-    resource = safety["crisis_resource"]
-    if resource in answer or not re.search(safety["risk_pattern"], text, re.IGNORECASE):
+    resource = safety["crisis_resources"].get(country, safety["crisis_resource"])
+    if resource in answer or not (mentions_risk(safety, message) or mentions_risk(safety, answer)):
         return answer
-    return f"{answer}\n\n{resource}"
+    return f"{answer}\n\n{resource}".lstrip()
+
+
+def mentions_risk(safety: dict[str, Any], text: str) -> bool:
+    """Tell whether a text speaks of suicide or self-harm, as the manifest describes."""
+    plain = unicodedata.normalize(safety["risk_normal_form"], text)
+    for pattern, replacement in safety["risk_substitutions"]:
+        plain = re.sub(pattern, replacement, plain, flags=re.IGNORECASE)
+    return re.search(safety["risk_pattern"], plain, re.IGNORECASE) is not None
 
 
 def check(manifest: dict[str, Any], tokenizer: Any) -> int:

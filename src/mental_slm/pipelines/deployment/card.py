@@ -100,7 +100,8 @@ def _edition_note(data: str) -> str:
 
 
 def _dlc_line(dlc: DLCRef) -> str:
-    return f"not made; needs {dlc.skipped_because}." if dlc.skipped_because else "in the bundle."
+    made = "made and compiled; it lies beside the bundle."
+    return f"not made: {dlc.skipped_because}" if dlc.skipped_because else made
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

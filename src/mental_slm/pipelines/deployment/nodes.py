@@ -23,7 +23,6 @@ from mental_slm.pipelines.deployment.bundle import (
     write_json,
 )
 from mental_slm.pipelines.deployment.card import render_card
-from mental_slm.pipelines.deployment.dlc import missing_for_dlc
 from mental_slm.pipelines.deployment.options import DeploymentOptions
 from mental_slm.references import AdapterRef, DLCRef, ModelRef, OnnxRef
 from mental_slm.storage import write_text
@@ -130,7 +129,12 @@ def check_parity(
     )
 
     threads = use_threads(model.threads)
-    samples = draw_samples(pairs_test, load_tokenizer(merged_model.path), options.parity)
+    samples = draw_samples(
+        pairs_test,
+        load_tokenizer(merged_model.path),
+        options.parity.prompts,
+        options.parity.tokens,
+    )
     logits, torch_report = measure_original(merged_model.path, samples, options.parity.speed_tokens)
     fp32, int8 = (
         measure_exported(artefact, samples, logits, options.parity, threads)
@@ -161,33 +165,6 @@ def check_parity(
         "int8": int8,
         "gates": check_gates(fp32, int8, options.parity),
     }
-
-
-def convert_to_dlc(
-    onnx_model: OnnxRef, options: DeploymentOptions, deployment_workspace: Path
-) -> DLCRef:
-    """State what a Qualcomm container still needs.
-
-    Qualcomm's NPU takes graphs with static shapes only, and this stage makes a dynamic one. So no
-    container is made yet, and the reference says so.
-
-    Args:
-        onnx_model: The graph it would be made from.
-        options: ``soc`` counts.
-        deployment_workspace: Where it would lie.
-
-    Returns:
-        A reference with ``skipped_because``.
-    """
-    missing = missing_for_dlc()
-    logger.info("No DLC for %s: it needs %s", options.soc, missing)
-    return DLCRef(
-        path=deployment_workspace / "model.dlc",
-        digest="",
-        soc=options.soc,
-        source_digest=onnx_model.digest,
-        skipped_because=missing,
-    )
 
 
 def write_model_card(

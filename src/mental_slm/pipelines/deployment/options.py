@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from mental_slm.options import Options
+from mental_slm.pipelines.deployment.npu.options import NpuOptions
 
 
 class Int8Options(Options):
@@ -67,6 +68,4 @@ class DeploymentOptions(Options):
     max_new_tokens: int = Field(
         ge=1, description="Length at which the bundle's runner cuts an answer."
     )
-    soc: str = Field(
-        pattern=r"^sm\d{4}$", description="Snapdragon chip of the DLC; sm8750 is the 8 Elite."
-    )
+    npu: NpuOptions = Field(description="The line to Qualcomm's NPU.")

@@ -18,7 +18,7 @@ import numpy as np
 
 from mental_slm.language_model.chat import encode_pair
 from mental_slm.language_model.loading import load_model
-from mental_slm.pipelines.deployment.decoding import Array, OnnxDecoder
+from mental_slm.language_model.onnx_decoding import Array, OnnxDecoder
 from mental_slm.pipelines.deployment.options import ParityOptions
 from mental_slm.references import OnnxRef
 
@@ -49,9 +49,15 @@ class Sample:
 
 
 def draw_samples(
-    pairs: Sequence[dict[str, Any]], tokenizer: Any, options: ParityOptions
+    pairs: Sequence[dict[str, Any]], tokenizer: Any, prompts: int, tokens: int
 ) -> list[Sample]:
     """Choose and encode held-out pairs. Ids are hashes, so their order is a fair draw.
+
+    Args:
+        pairs: Held-out pairs.
+        tokenizer: With a chat template.
+        prompts: How many.
+        tokens: Where each is cut.
 
     Raises:
         ValueError: There is no pair.
@@ -59,12 +65,9 @@ def draw_samples(
     answered = [pair for pair in pairs if pair["response"]]
     if not answered:
         raise ValueError("pairs_test: no pair has a response; parity is measured on held-out pairs")
-    chosen = sorted(answered, key=lambda pair: str(pair["pair_id"]))[: options.prompts]
+    chosen = sorted(answered, key=lambda pair: str(pair["pair_id"]))[:prompts]
     encoded = [encode_pair(tokenizer, pair["messages"]) for pair in chosen]
-    return [
-        Sample(pair.input_ids[: options.tokens], min(pair.prompt_length, options.tokens))
-        for pair in encoded
-    ]
+    return [Sample(pair.input_ids[:tokens], min(pair.prompt_length, tokens)) for pair in encoded]
 
 
 def measure_original(

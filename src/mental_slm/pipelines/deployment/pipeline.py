@@ -7,10 +7,15 @@ from kedro.pipeline import Node, Pipeline
 from mental_slm.pipelines.deployment.nodes import (
     assemble_bundle,
     check_parity,
-    convert_to_dlc,
     export_onnx,
     quantise_weights,
     write_model_card,
+)
+from mental_slm.pipelines.deployment.npu.nodes import (
+    build_static_graphs,
+    collect_calibration,
+    convert_to_dlc,
+    quantise_for_npu,
 )
 
 
@@ -46,10 +51,54 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["slow"],
             ),
             Node(
+                build_static_graphs,
+                inputs=["merged_model", "params:deployment", "deployment_workspace"],
+                outputs="static_decoder",
+                name="build_static_graphs",
+            ),
+            Node(
+                collect_calibration,
+                inputs=[
+                    "static_decoder",
+                    "merged_model",
+                    "pairs_train",
+                    "params:deployment",
+                    "params:model",
+                    "deployment_workspace",
+                ],
+                outputs="calibration",
+                name="collect_calibration",
+            ),
+            Node(
+                quantise_for_npu,
+                inputs=[
+                    "static_decoder",
+                    "merged_model",
+                    "calibration",
+                    "pairs_test",
+                    "params:deployment",
+                    "params:model",
+                    "deployment_workspace",
+                ],
+                outputs=["qdq_model", "qdq_parity"],
+                name="quantise_for_npu",
+                tags=["slow"],
+            ),
+            Node(
                 convert_to_dlc,
-                inputs=["onnx_model", "params:deployment", "deployment_workspace"],
-                outputs="dlc",
+                inputs=[
+                    "static_decoder",
+                    "qdq_model",
+                    "qdq_parity",
+                    "merged_model",
+                    "pairs_test",
+                    "params:deployment",
+                    "params:model",
+                    "deployment_workspace",
+                ],
+                outputs=["dlc", "npu_parity"],
                 name="convert_to_dlc",
+                tags=["slow"],
             ),
             Node(
                 write_model_card,
