@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 # before torch is imported anywhere: two threads on a busy two-core machine are slower than one
@@ -53,7 +54,7 @@ def make_pairs():
 @pytest.fixture(scope="session")
 def prompts() -> Prompts:
     """The prompts that the project ships."""
-    return Prompts.read(ROOT / "conf" / "base" / "prompts")
+    return _shipped_prompts()
 
 
 @pytest.fixture
@@ -73,13 +74,18 @@ def project(tmp_path: Path, model_cache: Path, tiny_model: ModelRef, monkeypatch
     return folder
 
 
+@cache
+def _shipped_prompts() -> Prompts:
+    return Prompts.read(ROOT / "conf" / "base" / "prompts")
+
+
 def _made_up_pair(number: int, split: str) -> dict:
     dataset, task_name = list(DATASET_TASK.items())[number % len(DATASET_TASK)]
     task = TASKS[task_name]
     label = task.labels[(number // len(DATASET_TASK)) % len(task.labels)]
     clue = f"clue {task.labels.index(label)}"
     post = f"Day {number} of the week went by and all I noticed was {clue} in the {split} notes."
-    prompts = Prompts.read(ROOT / "conf" / "base" / "prompts")
+    prompts = _shipped_prompts()
     phrases = prompts.tasks[task_name].phrases
     instruction = prompts.student_prompt(task_name, post)
     response = f'The writer says "{clue}". It may help to talk about it.'

@@ -27,9 +27,9 @@ ALL = ("base", *ENVIRONMENTS)
 
 #: Pipelines whose results belong to one model; those before them serve all models, and the
 #: comparison reads all models.
-PER_MODEL = ("fine_tuning", "evaluation", "deployment")
+PER_MODEL = ("fine_tuning", "sweep", "evaluation", "deployment")
 #: Folders in which every model has a place of its own, under its own name.
-SHARED = {"model_cache", "all_metrics"}
+SHARED = {"model_cache", "all_metrics", "all_scores"}
 
 
 def loader(env: str, **runtime_params: Any) -> OmegaConfigLoader:
@@ -44,6 +44,12 @@ def loader(env: str, **runtime_params: Any) -> OmegaConfigLoader:
 def pipelines() -> dict[str, Pipeline]:
     configure_project("mental_slm")
     return dict(registered)
+
+
+@pytest.fixture(scope="module")
+def all_nodes(pipelines) -> Pipeline:
+    """Return every node, those of pipelines that run only when asked for included."""
+    return sum(pipelines.values(), start=Pipeline([]))
 
 
 def catalog(env: str, **runtime_params: Any) -> dict[str, dict[str, Any]]:
@@ -106,19 +112,25 @@ def options_of(pipeline: Pipeline) -> list[tuple[str, str, type[BaseModel]]]:
     return found
 
 
-def test_kedro_reads_the_options_of_every_node(pipelines, caplog) -> None:
+def test_a_sweep_runs_only_when_asked_for(pipelines) -> None:
+    line = {node.name.split(".")[0] for node in pipelines["__default__"].nodes}
+    assert line == set(pipelines) - {"__default__", "sweep"}
+    assert len(pipelines["sweep"].nodes) > 3
+
+
+def test_kedro_reads_the_options_of_every_node(pipelines, all_nodes, caplog) -> None:
     # where it cannot ("Could not extract type hints"), it warns and goes on without validation;
     # conf/logging.yml keeps that quiet
     caplog.set_level("WARNING", logger="kedro.validation")
     found = TypeExtractor(pipelines).extract_types_from_pipelines()
     assert not caplog.messages
-    assert found == {name: options for _, name, options in options_of(pipelines["__default__"])}
+    assert found == {name: options for _, name, options in options_of(all_nodes)}
 
 
 @pytest.mark.parametrize("env", ALL)
-def test_parameters_satisfy_the_options_of_every_node(env: str, pipelines) -> None:
+def test_parameters_satisfy_the_options_of_every_node(env: str, all_nodes) -> None:
     parameters = loader(env)["parameters"]
-    for node, name, options in options_of(pipelines["__default__"]):
+    for node, name, options in options_of(all_nodes):
         assert isinstance(options, type) and issubclass(options, BaseModel), (node, name)
         value: Any = parameters
         for key in name.split("."):
@@ -127,15 +139,15 @@ def test_parameters_satisfy_the_options_of_every_node(env: str, pipelines) -> No
 
 
 @pytest.mark.parametrize("env", ALL)
-def test_every_parameter_is_used(env: str, pipelines) -> None:
-    used = {name.split(".")[0] for _, name, _ in options_of(pipelines["__default__"])}
+def test_every_parameter_is_used(env: str, all_nodes) -> None:
+    used = {name.split(".")[0] for _, name, _ in options_of(all_nodes)}
     assert set(loader(env)["parameters"]) <= used
 
 
 @pytest.mark.parametrize("env", ALL)
-def test_every_input_can_be_had(env: str, pipelines) -> None:
+def test_every_input_can_be_had(env: str, all_nodes) -> None:
     known = set(catalog(env))
-    free = {name for name in pipelines["__default__"].inputs() if not name.startswith("params:")}
+    free = {name for name in all_nodes.inputs() if not name.startswith("params:")}
     assert free <= known
 
 
@@ -163,7 +175,7 @@ def test_environments_never_share_a_path_after_augmentation(pipelines) -> None:
 
 @pytest.mark.parametrize("env", ALL)
 def test_editions_of_the_data_never_share_a_path(env: str) -> None:
-    inputs = {"prompts", "teacher_api_key"}
+    inputs = {"prompts", "teacher_api_key", "judge_api_key", "published_results"}
     reads_all = {"comparison_table", "comparison_figure"} | inputs | SHARED
     sample, public = catalog(env, data="sample"), catalog(env, data="public")
     same = [

@@ -61,7 +61,8 @@ def test_pairs_are_checked(make_pairs):
 
 
 def test_an_invalid_answer_is_never_correct():
-    row = dict.fromkeys(SCORE_COLUMNS) | {"system": "base", "pair_id": "a", "correct": False}
+    known = {"system": "base", "pair_id": "a", "correct": False}
+    row = dict.fromkeys(SCORE_COLUMNS) | known | {"confidence": 0.6, "label_probability": 0.4}
     validate_scores(pd.DataFrame([row]))
     with pytest.raises(ValueError, match="marked as correct"):
         validate_scores(pd.DataFrame([{**row, "correct": True}]))

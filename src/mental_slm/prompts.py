@@ -17,7 +17,11 @@ from mental_slm.options import Options
 from mental_slm.tasks import ANSWER_PREFIX, EMOTION_DIMENSIONS, TASKS, normalise_phrase
 
 #: One YAML file each in the folder of prompts.
-FILES = ("tasks", "student", "teacher", "template_answers")
+FILES = ("tasks", "student", "teacher", "template_answers", "judge")
+
+#: What a judge scores, and the scores whose meaning is written down.
+CRITERIA = ("accuracy", "empathy", "clarity", "guidance", "safety", "helpfulness")
+ANCHORED_SCORES = (0, 1, 3, 5)
 
 
 class PromptError(ValueError):
@@ -97,6 +101,43 @@ class TemplateAnswers(Options):
         return self
 
 
+class Criterion(Options):
+    """One thing that a judge scores from 0 to 5."""
+
+    title: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+    anchors: dict[int, str] = Field(description="Score to what it means, for 0, 1, 3 and 5.")
+
+    @field_validator("anchors")
+    @classmethod
+    def _anchor_the_scale(cls, anchors: dict[int, str]) -> dict[int, str]:
+        if tuple(anchors) != ANCHORED_SCORES:
+            raise ValueError(f"needs words for {', '.join(map(str, ANCHORED_SCORES))}")
+        return anchors
+
+
+class JudgePrompt(Options):
+    """What a judge reads, and the two answers that attack it."""
+
+    system: str
+    question: str
+    repair: str
+    criteria: dict[str, Criterion]
+    template_answer: str = Field(min_length=1)
+    padding: str = Field(min_length=1)
+
+    _check_system = field_validator("system")(_holding("criteria"))
+    _check_question = field_validator("question")(_holding("post", "question", "answer"))
+    _check_repair = field_validator("repair")(_holding("fault"))
+
+    @field_validator("criteria")
+    @classmethod
+    def _know_all_criteria(cls, criteria: dict[str, Criterion]) -> dict[str, Criterion]:
+        if set(criteria) != set(CRITERIA):
+            raise ValueError(f"keys must be {', '.join(CRITERIA)}")
+        return criteria
+
+
 class Prompts(Options):
     """All prompts of the project."""
 
@@ -104,6 +145,7 @@ class Prompts(Options):
     student: StudentPrompt
     teacher: TeacherPrompt
     template_answers: TemplateAnswers
+    judge: JudgePrompt
 
     @field_validator("tasks")
     @classmethod
@@ -154,6 +196,11 @@ class Prompts(Options):
     def template_version(self) -> str:
         """Digest of all that an answer of the offline teacher is made of."""
         return digest([self.student_version, self.template_answers.model_dump()])
+
+    @property
+    def judge_version(self) -> str:
+        """Digest of the rubric: all that a judge reads beside post, question and answer."""
+        return digest(self.judge.model_dump(exclude={"template_answer", "padding"}))
 
     def student_prompt(self, task: str, post: str) -> str:
         """Return what the student reads. It takes no label, so it cannot leak one."""

@@ -145,20 +145,35 @@ def validate_scores(scores: Table) -> None:
     wrong = scores.loc[scores["predicted"].isna() & scores["correct"], "pair_id"]
     if len(wrong):
         raise ValueError(f"scores: invalid answers marked as correct: {_some(wrong)}")
+    probabilities = scores[["confidence", "label_probability"]].astype(float)
+    # not a number fails the comparison as well
+    odd = ~((probabilities >= 0) & (probabilities <= 1)).all(axis=1)
+    if odd.any():
+        raise ValueError(
+            f"scores: probabilities outside 0 to 1: {_some(scores.loc[odd, 'pair_id'])}; evaluate "
+            "in float32 (evaluation.dtype) if a model gave them"
+        )
 
 
-#: Columns of the scored answers. One row is one answer of one system to one test pair.
+#: Columns of the scored answers. One row is one answer of one system to one test pair. Further
+#: columns are measures of the text. The answers themselves stay in the generations, because they
+#: quote posts.
 SCORE_COLUMNS: tuple[str, ...] = (
     "system",  # base | tuned | majority | tfidf
     "pair_id",
+    "text_id",  # items of one post share it
     "dataset",
     "task",
     "label",
-    "predicted",  # null for an invalid answer
-    "correct",
-    "answer",  # null for the baselines, which only classify
+    "predicted",  # read strictly from the answer; null for an invalid one
+    "predicted_lenient",  # read leniently
+    "correct",  # of the strict label
+    "likelihood_label",  # the most probable option
+    "confidence",  # its probability
+    "label_probability",  # probability of the gold label
+    "brier",  # squared distance of all probabilities to the truth, 0 to 2
     "finish_reason",  # stop | length; null for the baselines
-    "bertscore_f1",  # null for the baselines
+    "bertscore_f1",  # null for the baselines, which only classify
 )
 
 

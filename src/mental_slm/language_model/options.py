@@ -35,3 +35,19 @@ class ModelOptions(Options):
         if self.threads != "auto" and self.threads < 1:
             raise ValueError("model.threads: use a positive number or 'auto'")
         return self
+
+
+class EngineOptions(Options):
+    """What runs the model while it answers."""
+
+    name: Literal["transformers", "onnxruntime_genai", "vllm"] = Field(
+        default="transformers",
+        description="transformers: the exact weights, here. onnxruntime_genai: an ONNX copy on the "
+        "CPU (pip install 'mental-slm[genai]'). vllm: on a GPU (pip install vllm). Answers of "
+        "different engines are never mixed.",
+    )
+    precision: Literal["int4", "fp32"] = Field(
+        default="int4",
+        description="Weights of the ONNX copy: int4 is several times as fast and answers "
+        "differently; fp32 answers as the model does. Other engines follow `dtype`.",
+    )

@@ -10,6 +10,9 @@ from mental_slm.options import Options
 #: Where requests go without a ``base_url``; written out, so that no environment variable decides.
 OPENAI_URL = "https://api.openai.com/v1"
 
+#: Hosts that are this machine; everything else is somebody else's computer.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
 
 class EndpointOptions(Options):
     """A server that speaks the OpenAI protocol, and how it is asked."""
@@ -75,6 +78,16 @@ class EndpointOptions(Options):
     def url(self) -> str:
         """The address in use."""
         return self.base_url or OPENAI_URL
+
+    @property
+    def host(self) -> str:
+        """The host that requests go to."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is this machine."""
+        return self.host in LOCAL_HOSTS
 
 
 class BatchOptions(Options):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mental_slm.language_model.options import ModelOptions
-from mental_slm.pipelines.evaluation.answering import answer_items
+from mental_slm.pipelines.evaluation.answering import answer_items, settings_of
 from mental_slm.pipelines.evaluation.options import BertScoreOptions, EvaluationOptions
 from mental_slm.references import ModelRef
 
@@ -69,6 +69,8 @@ def test_a_killed_run_goes_on_without_repeating_an_answer(
         "from mental_slm.pipelines.evaluation.answering import answer_items\n"
         "from mental_slm.pipelines.evaluation.options import EvaluationOptions\n"
         "from mental_slm.references import ModelRef\n"
+        "from mental_slm.pipelines.evaluation import answering\n"
+        "answering.APPEND_EVERY_SECONDS = 0.0\n"  # the tiny model is done within a second
         "job = json.load(sys.stdin)\n"
         "answer_items(job['items'], ModelRef.from_json(job['model']),\n"
         "    EvaluationOptions(**job['options']), ModelOptions(**job['model_options']),\n"
@@ -137,16 +139,47 @@ def test_other_settings_never_reuse_an_answer(
     assert len(_journal(tmp_path, tiny_model).read_bytes().splitlines()) == 6
 
 
-def test_in_bfloat16_other_batches_never_reuse_an_answer(
+def test_in_bfloat16_another_batch_size_never_reuses_an_answer(
     tmp_path: Path, tiny_model: ModelRef, make_pairs: Callable[..., Pairs]
 ) -> None:
-    """Rounding depends on the batch there, so a reused answer would not be the one of this run."""
+    """A GPU picks its kernels by the number of rows, so a reused answer might not be this run's."""
     items = make_pairs(4, "test")
     for batch_size, generated in ((2, 4), (2, 4), (3, 8)):
         _answers(items, tiny_model, tmp_path, dtype="bfloat16", batch_size=batch_size)
         assert len(_journal(tmp_path, tiny_model).read_bytes().splitlines()) == generated
     _answers(items[:3], tiny_model, tmp_path, dtype="bfloat16", batch_size=2)
-    assert len(_journal(tmp_path, tiny_model).read_bytes().splitlines()) > 8
+    assert len(_journal(tmp_path, tiny_model).read_bytes().splitlines()) == 8
+
+
+def test_another_engine_never_reuses_an_answer() -> None:
+    settings = [
+        settings_of(_options(engine={"name": name, "precision": precision}))
+        for name, precision in (
+            ("transformers", "int4"),
+            ("onnxruntime_genai", "int4"),
+            ("onnxruntime_genai", "fp32"),
+            ("vllm", "int4"),
+        )
+    ]
+    assert all(one not in settings[:n] for n, one in enumerate(settings))
+    assert settings_of(_options(engine={"precision": "fp32"})) == settings[0]  # not used there
+
+
+def test_answers_to_forgotten_pairs_leave_the_journal_and_the_others_stay(
+    tmp_path: Path, tiny_model: ModelRef, make_pairs: Callable[..., Pairs]
+) -> None:
+    items = make_pairs(6, "test")
+    whole = _answers(items, tiny_model, tmp_path)
+    journal = _journal(tmp_path, tiny_model)
+    before = journal.read_bytes().splitlines()
+    left = {item["pair_id"] for item in items[1:]}
+    gone = tiny_model.at(tmp_path / "no-such-folder")  # nothing is generated again
+    answers = answer_items(items[1:4], gone, _options(), MODEL_OPTIONS, tmp_path, left)
+    assert [answer.text for answer in answers] == [text for _, text, *_ in whole[1:4]]
+    kept = journal.read_bytes().splitlines()
+    assert len(kept) == 5
+    assert set(kept) < set(before)
+    assert items[0]["pair_id"].encode() not in journal.read_bytes()
 
 
 def test_another_prompt_or_another_model_never_reuses_an_answer(

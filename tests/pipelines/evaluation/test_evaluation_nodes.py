@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
@@ -16,8 +17,9 @@ from kedro_datasets.plotly import JSONDataset as FigureDataset
 
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.pipelines.evaluation import create_pipeline, nodes
-from mental_slm.pipelines.evaluation.baselines import predict_majority, predict_tfidf
+from mental_slm.pipelines.evaluation.labels import nodes as labels
 from mental_slm.pipelines.evaluation.options import BertScoreOptions, EvaluationOptions
+from mental_slm.prompts import Prompts
 from mental_slm.records import validate_scores
 from mental_slm.references import ModelRef
 from mental_slm.tasks import TASKS, answer_line
@@ -73,12 +75,35 @@ def _report(**changes: Any) -> dict[str, Any]:
     return {**report, **changes}
 
 
-def _evaluate(items: Pairs, train: Pairs, base: Pairs, tuned: Pairs) -> dict[str, Any]:
+def _even(items: Pairs) -> pd.DataFrame:
+    """Make up the likelihoods of a model that prefers no option."""
+    rows = [
+        {**{k: item[k] for k in ("pair_id", "text_id", "split", "task", "label")},
+         "option": label, "log_likelihood": -1.0, "probability": 1 / len(item["phrases"])}
+        for item in items
+        for label in item["phrases"]
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _score(
+    items: Pairs, train: Pairs, base: Pairs, tuned: Pairs
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     options = _options()
-    answered, description = nodes.score_answers(items, base, tuned, options)
-    scores = nodes.collect_scores(answered, nodes.score_baselines(items, train, options))
+    explained, description = nodes.score_answers(items, base, tuned, options)
+    baselines, shares = labels.score_baselines(items, [], train, options)
+    probabilities = labels.collect_label_probabilities(_even(items), _even(items), shares)
+    read = labels.parse_labels(items, base, tuned)
+    scores = nodes.collect_scores(read, baselines, probabilities, explained, options)
     validate_scores(scores)
-    return nodes.summarise_scores(scores, items, _report(), _report(), description, options)
+    return scores, probabilities, description
+
+
+def _evaluate(items: Pairs, train: Pairs, base: Pairs, tuned: Pairs) -> dict[str, Any]:
+    scores, probabilities, description = _score(items, train, base, tuned)
+    return nodes.summarise_scores(
+        scores, probabilities, items, _report(), _report(), description, _options()
+    )
 
 
 # --- selection ---------------------------------------------------------------------------------
@@ -155,20 +180,11 @@ def test_perfect_answers_score_one_and_wrong_references_have_no_skill(
     # random words: three standard errors of 60 items; the right reference scores 1
     assert base["bertscore_skill"]["value"] == pytest.approx(0, abs=0.15)
     gain = metrics["paired"]["overall"]
-    assert (gain["only_base_right"], gain["only_tuned_right"]) == (0, 60)
     assert gain["accuracy"] == {"value": 1, "low": 1, "high": 1}
-    assert gain["mcnemar_p"] < 1e-6
-
-
-@pytest.mark.parametrize(
-    "answer", ["", "Answer: perhaps", "Answer:", "no line at all", "Answer: stressed or not"]
-)
-def test_an_unreadable_answer_counts_as_wrong(make_pairs: MakePairs, answer: str) -> None:
-    items = make_pairs(5, "test")
-    answers = _generations(items, lambda _: answer)
-    scores, _ = nodes.score_answers(items, answers, answers, _options())
-    assert scores["predicted"].isna().all()
-    assert not scores["correct"].any()
+    assert gain["p"] == pytest.approx(1 / 201, abs=1e-6)
+    stress = metrics["paired"]["stress"]
+    assert (stress["only_base_right"], stress["only_tuned_right"]) == (0, 12)
+    assert stress["mcnemar_p"] < 0.001
 
 
 def test_the_answer_line_does_not_enter_bertscore(make_pairs: MakePairs) -> None:
@@ -183,7 +199,6 @@ def test_a_cut_answer_without_text_scores_zero(make_pairs: MakePairs) -> None:
     items = make_pairs(5, "test")
     only_line = _generations(items, lambda i: answer_line(i["phrases"][i["label"]]))
     scores, _ = nodes.score_answers(items, only_line, only_line, _options())
-    assert scores["correct"].all()
     assert (scores["bertscore_f1"] == 0).all()
 
 
@@ -220,28 +235,6 @@ def test_answers_that_do_not_match_the_items_are_refused(make_pairs: MakePairs) 
         nodes.score_answers(items, answers, answers[1:], _options())
 
 
-# --- baselines ---------------------------------------------------------------------------------
-
-
-def test_the_baselines_learn_from_the_training_pairs_alone(make_pairs: MakePairs) -> None:
-    template = make_pairs(1, "train")[0]
-    first, second = list(TASKS[template["task"]].labels)[:2]
-    train = [
-        {**template, "pair_id": str(n), "label": label, "post": f"{word} again {n}"}
-        for n, (label, word) in enumerate([(first, "rain")] * 6 + [(second, "sun")] * 5)
-    ]
-    items = [{**train[-1], "label": first}, {**train[0], "label": second}]
-    assert predict_majority(train, items) == [first, first]
-    assert predict_tfidf(train, items, seed=0) == [second, first]
-    assert predict_tfidf(train[:3], items, seed=0) == [first, first]
-
-
-def test_a_task_without_training_pairs_is_named(make_pairs: MakePairs) -> None:
-    train = [pair for pair in make_pairs(20, "train") if pair["task"] != "stress"]
-    with pytest.raises(ValueError, match="no pair of task stress"):
-        nodes.score_baselines(make_pairs(5, "test"), train, _options())
-
-
 # --- summary -----------------------------------------------------------------------------------
 
 
@@ -262,6 +255,7 @@ def test_the_metrics_say_what_they_rest_on(make_pairs: MakePairs) -> None:
     assert metrics["bertscore"]["encoder"] == "all-MiniLM-L6-v2"
     assert "Depression (5)" in metrics["notes"][0]
     assert "synthetic" in metrics["notes"][1]
+    assert "no validation pair" in metrics["notes"][2]
 
 
 def test_the_digest_of_the_items_follows_their_content_not_their_order(
@@ -290,13 +284,11 @@ def test_a_task_with_one_item_has_no_floor(make_pairs: MakePairs) -> None:
 def test_models_asked_under_different_settings_are_not_compared(make_pairs: MakePairs) -> None:
     items = make_pairs(5, "test")
     answers = _generations(items, _perfect)
-    options = _options()
-    answered, description = nodes.score_answers(items, answers, answers, options)
-    baselines = nodes.score_baselines(items, make_pairs(20, "train"), options)
-    scores = nodes.collect_scores(answered, baselines)
+    scores, probabilities, description = _score(items, make_pairs(20, "train"), answers, answers)
+    other = _report(settings={"dtype": "x"})
     with pytest.raises(ValueError, match="under different settings"):
         nodes.summarise_scores(
-            scores, items, _report(), _report(settings={"dtype": "x"}), description, options
+            scores, probabilities, items, _report(), other, description, _options()
         )
 
 
@@ -304,33 +296,42 @@ def test_models_asked_under_different_settings_are_not_compared(make_pairs: Make
 
 
 def test_the_pipeline_runs_and_gives_the_same_bytes_again(
-    tmp_path: Path, tiny_model: ModelRef, make_pairs: MakePairs
+    tmp_path: Path, tiny_model: ModelRef, make_pairs: MakePairs, prompts: Prompts
 ) -> None:
     def run(folder: str) -> tuple[DataCatalog, dict[str, Any]]:
         catalog = DataCatalog()
         inputs = {
             "pairs_test": make_pairs(15, "test"),
             "pairs_train": make_pairs(40, "train"),
+            "pairs_val": make_pairs(15, "val"),
             "base_model": tiny_model,
             "merged_model": ModelRef(**{**vars(tiny_model), "digest": "1" * 16}),
             "evaluation_workspace": tmp_path / "work",
             "params:evaluation": _options(max_items_per_task=2),
             "params:model": ModelOptions(name="tiny", source="random", threads=1),
+            "prompts": prompts,
+            "teacher_api_key": None,
+            "judge_api_key": None,
         }
         for name, value in inputs.items():
             catalog[name] = value
         for name in ("generations_base", "generations_tuned", "metrics"):
             catalog[name] = JSONDataset(filepath=str(tmp_path / folder / f"{name}.json"))
-        for name in ("accuracy_figure", "bertscore_figure"):
+        for name in ("accuracy_figure", "bertscore_figure", "reliability_figure"):
             catalog[name] = FigureDataset(filepath=str(tmp_path / folder / f"{name}.json"))
-        catalog["scores"] = ParquetDataset(filepath=str(tmp_path / folder / "scores.parquet"))
-        outputs = SequentialRunner().run(create_pipeline(), catalog)
+        for name in ("scores", "label_probabilities"):
+            catalog[name] = ParquetDataset(filepath=str(tmp_path / folder / f"{name}.parquet"))
+        # profiles, judge and safety have tests of their own
+        labels_and_text = create_pipeline().to_outputs(
+            "all_metrics", "accuracy_figure", "bertscore_figure", "reliability_figure"
+        )
+        outputs = SequentialRunner().run(labels_and_text, catalog)
         return catalog, outputs["all_metrics"].load()
 
     catalog, filed = run("first")
     run("second")
     written = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert len(written) == 6
+    assert len(written) == 8
     for name in written:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     scores = catalog.load("scores")

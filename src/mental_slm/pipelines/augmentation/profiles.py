@@ -3,25 +3,18 @@
 The gold profile is the mean of the ratings of a text (one or two for most), so no teacher is asked.
 """
 
-import json
 from typing import Any
 
+from mental_slm.emotions import write_profile
 from mental_slm.fingerprints import digest
 from mental_slm.prompts import Prompts
 from mental_slm.records import Table
-from mental_slm.tasks import EMOTION_DIMENSIONS, PROFILE_TASK
+from mental_slm.tasks import PROFILE_TASK
 
 from .options import AugmentationOptions
 
 DATASET = "StudEmo"
 ANNOTATORS = "annotators"
-
-
-def profile_json(means: dict[str, float]) -> str:
-    """Return a profile as compact JSON, keys in the order of the dimensions, at most two decimals."""
-    numbers = {name: round(float(means[name]), 2) for name in EMOTION_DIMENSIONS}
-    whole = {name: int(n) if n == int(n) else n for name, n in numbers.items()}
-    return json.dumps(whole, separators=(",", ":"))
 
 
 def make_profile_pairs(
@@ -40,7 +33,7 @@ def make_profile_pairs(
 
 
 def _pair(row: dict[str, Any], prompts: Prompts, options: AugmentationOptions) -> dict[str, Any]:
-    text, gold = row["text"], profile_json(row)
+    text, gold = row["text"], write_profile(row)
     text_id = digest(text.casefold())
     split = _split(text_id, options)
     instruction = prompts.profile_prompt(text)

@@ -1,67 +1,135 @@
-"""Nodes of the comparison pipeline: one table, one figure."""
+"""Nodes of the comparison pipeline: tables and a figure over all evaluated models."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 from mental_slm.pipelines.comparison.evaluated import (
+    FURTHER,
     OVERALL,
     Estimate,
     Group,
     Metrics,
-    SystemMetrics,
     read_groups,
 )
 from mental_slm.pipelines.comparison.options import ComparisonOptions
+from mental_slm.pipelines.comparison.published import Published
 from mental_slm.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
-_BASELINES = {"majority": "majority label", "tfidf": "TF-IDF + logistic regression"}
-
 #: Okabe-Ito colours, one per model.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 
+Partitions = dict[str, Callable[[], Any]]
 
-def tabulate_models(metrics: dict[str, Callable[[], Any]], options: ComparisonOptions) -> str:
-    """Write the table of all evaluated models in Markdown, one section per data edition.
 
-    Models that answered different items never share a table: their numbers cannot be compared.
+def tabulate_models(
+    metrics: Partitions,
+    scores: Partitions,
+    published_results: dict[str, Any],
+    options: ComparisonOptions,
+) -> str:
+    """Write the tables of all evaluated models in Markdown, one section per set of items.
+
+    Models that answered different items never share a table and are never compared: what differs is
+    said instead.
 
     Args:
         metrics: Id such as ``smollm2/sample`` to a function that loads the metrics.
-        options: Number of decimals.
+        scores: The same ids to functions that load the scores, one row per system and item.
+        published_results: Results of other work with their sources.
+        options: Number of decimals, resamples and seed.
 
     Returns:
         The Markdown text. Files left out are named in it, and logged, with the reason.
 
     Raises:
-        ValueError: No file could be used.
+        ValueError: No file could be used, or the published results are malformed.
     """
+    published = Published.read(published_results)
     groups, left_out = read_groups(metrics)
     for name, reason in left_out.items():
         logger.warning("left out the metrics of %s: %s; evaluate that model again", name, reason)
     lines = [
         "# Comparison of models",
         "",
-        "Values with their 95 % interval. An answer without a readable label is wrong. BERTScore "
-        "skill: 0 is no better than the reference of another post, 1 is identity. A model that "
-        "does not clear TF-IDF has learnt little about the labels.",
+        "Values with their 95 % interval. Labels are read strictly from the answers: an answer "
+        "without the answer line is wrong. A model that does not clear TF-IDF has learnt little "
+        "about the labels. Better and worse need significance after Holm and a difference above "
+        "what a test of this size can detect. Published results stand on other test splits.",
     ]
     for group in groups:
-        lines += ["", f"## {group.title[0].upper()}{group.title[1:]}", ""]
-        lines += _table(_system_rows(group, options))
-        if not group.same_encoder:
-            lines += ["", "BERTScore is left out: the models were scored by different encoders."]
-        lines += ["", "Tuned minus base, on the same items:", ""]
-        lines += _table(_gain_rows(group, options))
+        lines += ["", f"## {group.title[0].upper()}{group.title[1:]}"]
+        lines += _describe_group(group, scores, published, options)
+    lines += _describe_unequal(groups, scores)
+    lines += ["", "## Sources of published results", ""]
+    lines += [f"- `{name}`: {text}" for name, text in published.sources.items()]
     if left_out:
         lines += ["", "## Left out", ""]
         lines += [f"- `{name}`: {reason}" for name, reason in left_out.items()]
     return "\n".join(lines) + "\n"
 
 
-def draw_comparison(metrics: dict[str, Callable[[], Any]]) -> Any:
+def _describe_group(
+    group: Group, scores: Partitions, published: Published, options: ComparisonOptions
+) -> Iterator[str]:
+    from mental_slm.pipelines.comparison import tables
+
+    for measure, heading in tables.MEASURES.items():
+        yield from ["", f"### {heading}", ""]
+        yield from tables.render(tables.label_rows(group, measure, published, options))
+    yield from ["", "### Severity and suicide risk", ""]
+    yield from tables.render(tables.clinical_rows(group, options))
+    yield from ["", "### Form of the answers, and labels by likelihood (all tasks)", ""]
+    yield from tables.render(tables.confidence_rows(group, options))
+    yield from ["", "### Explanations against their references (all tasks)", ""]
+    yield from tables.render(tables.text_rows(group, options))
+    if not group.same_encoder:
+        yield from ["", "BERTScore is left out: the models were scored by different encoders."]
+    for part, heading in FURTHER.items():
+        if any(model.further(part) for model in group.models.values()):
+            yield from ["", f"### {heading}", ""]
+            yield from tables.render(tables.further_rows(group, part, options))
+    yield from ["", "### Tuned minus base, on the same items", ""]
+    yield from tables.render(tables.gain_rows(group, options))
+    yield from ["", "The declared headlines:", ""]
+    yield from tables.render(tables.headline_rows(group, options))
+    tuned = _load_tuned(group.models, scores)
+    if len(tuned) > 1:
+        yield from ["", "### Between the tuned models, on the same items", ""]
+        yield from tables.render(tables.pair_rows(tuned, group, options))
+    for name in group.models.keys() - tuned.keys():
+        yield from ["", f"`{name}` has no scores to compare item by item; evaluate it again."]
+
+
+def _load_tuned(models: Mapping[str, Any], scores: Partitions) -> dict[str, Any]:
+    """Return the rows of the tuned system of every model whose scores are there."""
+    tables = {name: scores[name]() for name in models if name in scores}
+    return {name: table[table["system"] == "tuned"] for name, table in tables.items()}
+
+
+def _describe_unequal(groups: list[Group], scores: Partitions) -> Iterator[str]:
+    """Say what keeps models on the same edition of the data apart."""
+    from mental_slm.pipelines.comparison.pairing import describe_difference
+
+    lines = []
+    for first, second in combinations(groups, 2):
+        if first.edition != second.edition:
+            continue
+        one, other = next(iter(first.models)), next(iter(second.models))
+        tables = _load_tuned({one: None, other: None}, scores)
+        difference = describe_difference(*tables.values()) if len(tables) == 2 else ""
+        lines.append(
+            f"- `{one}` and `{other}`: {difference or 'the prompts or references differ'}; evaluate "
+            "both with the same evaluation.max_items_per_task on the same pairs"
+        )
+    if lines:
+        yield from ["", "## Not compared, because the test sets differ", "", *lines]
+
+
+def draw_comparison(metrics: Partitions) -> Any:
     """Draw macro F1 per task, one panel per data edition and one colour per model.
 
     A bar is the tuned model with its 95 % interval, the diamond on it is its base model, and the
@@ -103,80 +171,8 @@ def draw_comparison(metrics: dict[str, Callable[[], Any]]) -> Any:
     return figure
 
 
-def _system_rows(group: Group, options: ComparisonOptions) -> Iterator[list[str]]:
-    tasks = [OVERALL, *group.data.n_by_task]
-    skill = ["BERTScore skill"] if group.same_encoder else []
-    yield [
-        "model",
-        "system",
-        "accuracy",
-        *(f"macro F1: {_title(task)} (n = {_count(group, task)})" for task in tasks),
-        "invalid",
-        *skill,
-    ]
-    for name, metrics in group.models.items():
-        for system in ("base", "tuned"):
-            label = getattr(metrics.model, system).name
-            yield _system_row(f"{label} ({name})", system, metrics, group, options)
-    yield from _baseline_rows(group, options)
-
-
-def _baseline_rows(group: Group, options: ComparisonOptions) -> Iterator[list[str]]:
-    """Yield each baseline once, or once per outcome where models were tuned on other pairs."""
-    for system, label in _BASELINES.items():
-        outcomes: dict[tuple[str, ...], list[str]] = {}
-        for name, metrics in group.models.items():
-            row = _system_row(label, system, metrics, group, options)
-            outcomes.setdefault(tuple(row), []).append(name)
-        for row_cells, names in outcomes.items():
-            shown = label if len(outcomes) == 1 else f"{label} ({', '.join(names)})"
-            yield [shown, *row_cells[1:]]
-
-
-def _system_row(
-    label: str, system: Any, metrics: Metrics, group: Group, options: ComparisonOptions
-) -> list[str]:
-    blocks = metrics.systems[system]
-    overall: SystemMetrics = blocks[OVERALL]
-    row = [label, system, _show(overall.accuracy, options)]
-    row += [_show(blocks[task].macro_f1, options) for task in [OVERALL, *group.data.n_by_task]]
-    row.append(f"{overall.invalid_rate:.1%}")
-    if group.same_encoder:
-        skill = overall.bertscore_skill
-        row.append(_show(skill, options) if skill else "")
-    return row
-
-
-def _gain_rows(group: Group, options: ComparisonOptions) -> Iterator[list[str]]:
-    yield ["model", "task", "accuracy", "macro F1", "McNemar p"]
-    for name, metrics in group.models.items():
-        for task in [OVERALL, *group.data.n_by_task]:
-            gain = metrics.paired[task]
-            yield [
-                f"{metrics.model.tuned.name} ({name})",
-                _title(task),
-                _show(gain.accuracy, options, sign="+"),
-                _show(gain.macro_f1, options, sign="+"),
-                f"{gain.mcnemar_p:.3f}",
-            ]
-
-
-def _show(estimate: Estimate, options: ComparisonOptions, sign: str = "") -> str:
-    value, low, high = (
-        f"{number:{sign}.{options.decimals}f}"
-        for number in (estimate.value, estimate.low, estimate.high)
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def _table(rows: Iterator[list[str]]) -> list[str]:
-    header, *body = rows
-    lines: Sequence[list[str]] = [header, ["---"] * len(header), *body]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
 def _title(task: str) -> str:
-    return "overall" if task == OVERALL else TASKS[task].title
+    return OVERALL if task == OVERALL else TASKS[task].title
 
 
 def _count(group: Group, task: str) -> int:
@@ -184,9 +180,7 @@ def _count(group: Group, task: str) -> int:
 
 
 def _axis(group: Group) -> list[str]:
-    return [
-        f"{_title(task)}<br>n = {_count(group, task)}" for task in [OVERALL, *group.data.n_by_task]
-    ]
+    return [f"{_title(task)}<br>n = {_count(group, task)}" for task in group.tasks]
 
 
 def _draw_model(name: str, metrics: Metrics, colour: str) -> list[Any]:

