@@ -16,8 +16,8 @@ import pytest
 
 from mental_slm.datasets import ONNXDataset
 from mental_slm.language_model.loading import load_tokenizer
-from mental_slm.pipelines.deployment.bundle import split_prompt
 from mental_slm.language_model.onnx_decoding import OnnxDecoder
+from mental_slm.pipelines.deployment.bundle import split_prompt
 from mental_slm.pipelines.deployment.nodes import (
     assemble_bundle,
     check_parity,

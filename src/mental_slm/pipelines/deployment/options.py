@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from mental_slm.options import Options
+from mental_slm.pipelines.deployment.cpu.options import CpuOptions
 from mental_slm.pipelines.deployment.npu.options import NpuOptions
 
 
@@ -68,4 +69,5 @@ class DeploymentOptions(Options):
     max_new_tokens: int = Field(
         ge=1, description="Length at which the bundle's runner cuts an answer."
     )
+    cpu: CpuOptions = Field(description="Formats for onnxruntime-genai and llama.cpp.")
     npu: NpuOptions = Field(description="The line to Qualcomm's NPU.")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,6 +29,18 @@ DECIDED_LEAD = 0.1
 
 #: The float32 graph of a 3B model has 13 GB; packed copies of that do not fit a common machine.
 MAPPED_FROM_BYTES = 4 * 2**30
+
+
+class Decoder(Protocol):
+    """What runs an exported model: tokens and a cache in, logits and the extended cache out."""
+
+    def empty_cache(self) -> Any:
+        """Return the cache before the first token."""
+        ...
+
+    def forward(self, token_ids: Sequence[int], cache: Any) -> tuple[Array, Any]:
+        """Return logits ``[tokens, vocabulary]`` and the extended cache."""
+        ...
 
 
 class ParityBroken(RuntimeError):
@@ -97,7 +109,7 @@ def measure_original(
         "engine": f"torch {torch.__version__}",
         "precision": "fp32",
         "size_bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors")),
-        "response_nll": _response_nll(logits, samples),
+        "response_nll": response_nll(logits, samples),
         **_speed(forward, lambda: None, samples[0], speed_tokens),
     }
     return logits, report
@@ -124,14 +136,23 @@ def measure_exported(
         threads,
         mapped=artefact.size_bytes >= MAPPED_FROM_BYTES,
     )
-    logits = [decoder.forward(sample.token_ids, decoder.empty_cache())[0] for sample in samples]
     return {
         "engine": f"onnxruntime {onnxruntime.__version__}",
         "precision": artefact.precision,
         "size_bytes": artefact.size_bytes,
+        **measure_decoder(decoder, samples, original, options),
+    }
+
+
+def measure_decoder(
+    decoder: Decoder, samples: Sequence[Sample], original: Sequence[Array], options: ParityOptions
+) -> dict[str, Any]:
+    """Run a decoder on the samples and compare; see :func:`measure_exported`."""
+    logits = [decoder.forward(sample.token_ids, decoder.empty_cache())[0] for sample in samples]
+    return {
         **compare_logits(original, logits),
         **_compare_stepwise(decoder, samples[0], logits[0], original[0], options.stepwise_tokens),
-        "response_nll": _response_nll(logits, samples),
+        "response_nll": response_nll(logits, samples),
         **_speed(decoder.forward, decoder.empty_cache, samples[0], options.speed_tokens),
     }
 
@@ -220,7 +241,7 @@ def check_gates(
 
 
 def _compare_stepwise(
-    decoder: OnnxDecoder, sample: Sample, whole: Array, original: Array, stepwise_tokens: int
+    decoder: Decoder, sample: Sample, whole: Array, original: Array, stepwise_tokens: int
 ) -> dict[str, float]:
     """Feed the last tokens one by one; single tokens may take other kernels than whole prompts."""
     start = max(1, len(sample.token_ids) - stepwise_tokens)
@@ -236,7 +257,7 @@ def _compare_stepwise(
     }
 
 
-def _response_nll(logits: Sequence[Array], samples: Sequence[Sample]) -> float | None:
+def response_nll(logits: Sequence[Array], samples: Sequence[Sample]) -> float | None:
     """Return the mean loss per response token in nats; None where every response was cut off."""
     losses: list[float] = []
     for sample, values in zip(samples, logits, strict=True):
