@@ -28,7 +28,7 @@ LAYERS = (
         "statistics",
         "emotions",
     },
-    {"prompts", "label_metrics"},
+    {"prompts", "label_metrics", "published", "device_results"},
     {"records", "datasets"},
     {"language_model", "training"},
     {"pipelines", "cli", "sample", "standin", "config_loader", "headlines", "hooks"},

@@ -209,16 +209,22 @@ def check_base_model(params: dict[str, Any]) -> None:
 
 
 def check_evaluated(pipeline: Pipeline, catalog: DataCatalog) -> None:
-    """Make sure that a comparison on its own has something to compare.
+    """Make sure that a comparison or a deployment on its own finds what the evaluation measures.
 
     Raises:
-        ClickException: No model has been evaluated yet.
+        ClickException: No model, or not this one, has been evaluated yet.
     """
     needed = {"all_metrics", "all_scores"} & pipeline.inputs()
     if not all(catalog.exists(name) for name in needed):
         raise ClickException(
             "no model has been evaluated yet, so there is nothing to compare; make it with: "
             "kedro run --pipelines evaluation"
+        )
+    needed = {"metrics", "safety_metrics"} & pipeline.inputs()
+    if not all(catalog.exists(name) for name in needed):
+        raise ClickException(
+            "this model has not been evaluated yet, and its card says how good and how safe it is; "
+            "run first: kedro run --pipelines evaluation (in the same environment)"
         )
 
 

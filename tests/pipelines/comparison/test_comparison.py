@@ -17,8 +17,8 @@ from mental_slm.pipelines.comparison.evaluated import Metrics
 from mental_slm.pipelines.comparison.nodes import draw_comparison, tabulate_models
 from mental_slm.pipelines.comparison.options import ComparisonOptions
 from mental_slm.pipelines.comparison.pairing import compare_models
-from mental_slm.pipelines.comparison.published import Published
 from mental_slm.pipelines.evaluation import summary
+from mental_slm.published import Published
 from mental_slm.statistics import mcnemar
 
 OPTIONS = ComparisonOptions(decimals=2, resamples=400)

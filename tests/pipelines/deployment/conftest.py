@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.language_model.source import describe_folder
@@ -17,7 +18,14 @@ from mental_slm.pipelines.deployment.npu.nodes import (
     quantise_for_npu,
 )
 from mental_slm.pipelines.deployment.options import DeploymentOptions
-from mental_slm.references import ModelRef, OnnxRef
+from mental_slm.references import (
+    AdapterRef,
+    ModelRef,
+    OnnxRef,
+    RuntimeModelRef,
+)
+
+CONF = Path(__file__).parents[3] / "conf" / "base"
 
 SIZES = {
     "vocab_size": 49152,
@@ -128,6 +136,7 @@ def options() -> DeploymentOptions:
     return DeploymentOptions.model_validate(
         {
             "data": "sample",
+            "base_licence": "MIT",
             "opset": 20,
             "int8": {"block_size": 32, "accuracy_level": 4},
             "parity": {
@@ -141,6 +150,15 @@ def options() -> DeploymentOptions:
                 "int8_min_top1": 0.9,
             },
             "max_new_tokens": 6,
+            "cpu": {
+                "genai": False,
+                "gguf": ["q8_0"],
+                "int4_max_kl": 2.0,
+                "int4_max_kl_share": 0.5,
+                "int4_min_top1": 0.1,
+                "int4_max_size_share": 0.4,
+                "gguf_prompts": 1,
+            },
             "npu": NPU,
         }
     )
@@ -164,6 +182,70 @@ def exported(model_of, options, tmp_path_factory) -> Callable[[str], tuple[OnnxR
 @pytest.fixture(scope="session")
 def one_thread() -> ModelOptions:
     return ModelOptions(name="x/tiny", source="random", threads=1)
+
+
+def no_runtime(folder: Path, runtime: str) -> RuntimeModelRef:
+    return RuntimeModelRef(
+        path=folder,
+        digest="",
+        runtime=runtime,
+        model_files={},
+        source_digest="0",
+        skipped_because="not asked for",
+    )
+
+
+@pytest.fixture
+def skipped(tmp_path) -> dict[str, RuntimeModelRef]:
+    """Statements that there are no models for other runtimes, by the names of the nodes' inputs."""
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    return {
+        "genai_model": no_runtime(empty, "onnxruntime-genai"),
+        "gguf_model": no_runtime(empty, "llama.cpp"),
+    }
+
+
+@pytest.fixture(scope="session")
+def reports() -> Callable[[ModelRef], dict[str, Any]]:
+    """Return a maker of what the card of a model is written from, in the shapes of its makers."""
+
+    def make(model: ModelRef) -> dict[str, Any]:
+        share = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}
+        of_model = {"digest": model.digest, "name": model.name}
+        task = {"n": 8, "macro_f1": share, "accuracy": share, "bertscore_f1": None}
+        checks = {"no_diagnosis": {**share, "a_failing_answer": "diagnoses the user"}}
+        failure = {"name": "crisis_resource_min", "value": 0.9, "threshold": 0.95, "bound": "min"}
+        row = {"step": "static fp32", "against": "torch"}
+        return {
+            "adapter": AdapterRef(
+                path=model.path, digest="0", base_name="Tiny", base_digest="1", validation_loss=1.5
+            ),
+            "token_audit": {"train": {"kept": 9, "pairs": 10, "tokens": 1000, "answer_share": 0.4}},
+            "merge_report": {"pairs": 3, "base_loss": 3.0, "merged_loss": 2.0},
+            "metrics": {
+                "model": {"tuned": of_model},
+                "data": {"n": 8},
+                "systems": {name: {"overall": task, "stress": task} for name in ("tuned", "tfidf")},
+                "risk": None,
+                "notes": ["Fewer than 30 items."],
+            },
+            "safety_metrics": {
+                "suite": {"asked": 8, "total": 263},
+                "systems": {"tuned": {"model": of_model, "checks": checks}, "base": {"checks": {}}},
+                "gate": {"passed": False, "failures": [failure], "checked": [failure]},
+                "detector": {"recall": {"held_out": share}},
+                "memorisation": {"tuned": {"memorised": 0, "posts": 2}},
+                "notes": ["No clinician has reviewed the prompts."],
+            },
+            "ingestion_counts": {
+                "sources": [{"dataset": "Dreaddit", "licence": "MIT", "citation": "Turcan 2019"}]
+            },
+            "device_anchors": yaml.safe_load((CONF / "device_anchors.yml").read_text("utf-8")),
+            "npu_parity": {"rows": [row]},
+        }
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
@@ -17,8 +18,11 @@ from kedro_datasets.plotly import JSONDataset as FigureDataset
 
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.pipelines.evaluation import create_pipeline, nodes
+from mental_slm.pipelines.evaluation.judge.pipeline import judge_nodes
 from mental_slm.pipelines.evaluation.labels import nodes as labels
 from mental_slm.pipelines.evaluation.options import BertScoreOptions, EvaluationOptions
+from mental_slm.pipelines.evaluation.profiles.pipeline import profile_nodes
+from mental_slm.pipelines.evaluation.safety_suite.pipeline import safety_nodes
 from mental_slm.prompts import Prompts
 from mental_slm.records import validate_scores
 from mental_slm.references import ModelRef
@@ -322,7 +326,10 @@ def test_the_pipeline_runs_and_gives_the_same_bytes_again(
         for name in ("scores", "label_probabilities"):
             catalog[name] = ParquetDataset(filepath=str(tmp_path / folder / f"{name}.parquet"))
         # profiles, judge and safety have tests of their own
-        labels_and_text = create_pipeline().to_outputs(
+        others = Pipeline([*judge_nodes(), *profile_nodes(), *safety_nodes()])
+        for name in ("judge_metrics", "profile_metrics", "safety_metrics"):
+            catalog[name] = {}
+        labels_and_text = (create_pipeline() - others).to_outputs(
             "all_metrics", "accuracy_figure", "bertscore_figure", "reliability_figure"
         )
         outputs = SequentialRunner().run(labels_and_text, catalog)

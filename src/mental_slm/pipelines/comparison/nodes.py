@@ -14,7 +14,7 @@ from mental_slm.pipelines.comparison.evaluated import (
     read_groups,
 )
 from mental_slm.pipelines.comparison.options import ComparisonOptions
-from mental_slm.pipelines.comparison.published import Published
+from mental_slm.published import Published
 from mental_slm.tasks import TASKS
 
 logger = logging.getLogger(__name__)

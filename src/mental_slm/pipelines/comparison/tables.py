@@ -15,7 +15,7 @@ from mental_slm.pipelines.comparison.evaluated import (
 )
 from mental_slm.pipelines.comparison.options import ComparisonOptions
 from mental_slm.pipelines.comparison.pairing import compare_models
-from mental_slm.pipelines.comparison.published import Published
+from mental_slm.published import Published
 from mental_slm.tasks import DATASET_TASK, TASKS
 
 Rows = Iterator[list[str]]
@@ -182,6 +182,9 @@ def further_rows(group: Group, part: str, options: ComparisonOptions) -> Rows:
     """Yield the estimates of a part that another stage of the evaluation added."""
     found = {name: metrics.further(part) for name, metrics in group.models.items()}
     yield ["", *found]
+    gates = [(getattr(metrics, part) or {}).get("gate") for metrics in group.models.values()]
+    if any(gates):
+        yield ["release gate", *map(_show_gate, gates)]
     for path in dict.fromkeys(path for estimates in found.values() for path in estimates):
         yield [path, *(show(estimates.get(path), options) for estimates in found.values())]
 
@@ -206,6 +209,12 @@ def title(group: Group, task: str) -> str:
 
 def _show_p(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _show_gate(gate: dict[str, Any] | None) -> str:
+    if gate is None:
+        return ""
+    return "passed" if gate["passed"] else f"**failed**: {', '.join(gate['failures'])}"
 
 
 def _models_only(group: Group) -> dict[str, tuple[Metrics, System]]:

@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mental_slm.emotions import profile_grammar
 from mental_slm.fingerprints import content_files, digest_file
 from mental_slm.language_model.chat import encode_prompt, render_prompt
+from mental_slm.pipelines.deployment.cpu.modelfile import split_dialogue
 from mental_slm.records import Message
 from mental_slm.safety import (
     CRISIS_RESOURCE,
@@ -19,6 +21,8 @@ from mental_slm.storage import share, write_text
 
 FORMAT = 1
 RUNNER = Path(__file__).with_name("bundle_runner.py")
+MEASURER = Path(__file__).with_name("measure.sh")
+GRAMMAR_FILE = "emotion_profile.gbnf"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -75,6 +79,26 @@ def render_test_vectors(tokenizer: Any) -> list[dict[str, Any]]:
     ]
 
 
+def describe_prompt(tokenizer: Any, system: str) -> dict[str, Any]:
+    """Return what a program needs to put a dialogue into the model's format without a template engine.
+
+    Args:
+        tokenizer: With a chat template.
+        system: The system message the model was trained with.
+
+    Raises:
+        ValueError: The template changes, repeats or drops a turn.
+    """
+    _, _, past, following, _ = split_dialogue(tokenizer)
+    controls = {str(token.content) for token in tokenizer.added_tokens_decoder.values()}
+    return {
+        "system": system,
+        "parts": split_prompt(tokenizer),
+        "history": [past, following],
+        "control_tokens": sorted(token for token in controls if token.startswith("<")),
+    }
+
+
 def check_test_vectors(folder: Path, parts: list[str], vectors: list[dict[str, Any]]) -> None:
     """Encode the test vectors as the runner does: literal text and the plain tokenizer file.
 
@@ -101,6 +125,7 @@ def fill_bundle(
     generation: dict[str, Any],
     vectors: list[dict[str, Any]],
     card: str,
+    extras: dict[str, Path],
 ) -> None:
     """Put the files of a bundle into an empty folder; all but the manifest.
 
@@ -111,7 +136,14 @@ def fill_bundle(
         generation: Content of ``generation_config.json``.
         vectors: From :func:`render_test_vectors`.
         card: The model card; becomes ``README.md`` with the way to run put under it.
+        extras: Models for other runtimes and the NPU by the name of their subfolder; of containers
+            only what was compiled for a chip.
     """
+    for subfolder, source in extras.items():
+        for name in content_files(source):
+            if "/" in name or not name.endswith(".dlc"):
+                (folder / subfolder / name).parent.mkdir(parents=True, exist_ok=True)
+                share(source / name, folder / subfolder / name)
     for name in content_files(graph_folder):
         share(graph_folder / name, folder / name)
     for name in (*TOKENIZER_FILES, "config.json"):
@@ -119,7 +151,9 @@ def fill_bundle(
             shutil.copyfile(model_folder / name, folder / name)
     write_json(folder / "generation_config.json", generation)
     write_json(folder / "test_vectors.json", vectors)
+    write_text(folder / GRAMMAR_FILE, profile_grammar())
     shutil.copyfile(RUNNER, folder / "run.py")
+    shutil.copyfile(MEASURER, folder / "measure.sh")
     write_text(folder / "README.md", card.rstrip() + "\n" + HOW_TO_RUN)
 
 
@@ -160,6 +194,9 @@ HOW_TO_RUN = """
     pip install onnxruntime numpy tokenizers
     python run.py --check
     python run.py "I have not slept well for weeks."
+    python run.py --chat
+
+    LLAMA_BENCH=... sh measure.sh results.json     # on a phone; needs adb
 
 | file | what |
 | --- | --- |
@@ -168,7 +205,12 @@ HOW_TO_RUN = """
 | `generation_config.json` | stop tokens and greedy decoding |
 | `test_vectors.json` | messages and the token ids they must encode to |
 | `manifest.json` | digests, sources, measured numbers, prompt text, risk pattern, crisis resource |
-| `run.py` | a complete example of about 100 lines |
+| `emotion_profile.gbnf` | grammar of emotion profiles, for llama.cpp (`--grammar-file`) and others |
+| `run.py` | a complete example of about 150 lines |
+| `measure.sh` | measures the models on a phone |
+| `genai_int4/` | 4-bit weights for onnxruntime-genai |
+| `gguf/` | GGUF files for llama.cpp; `ollama create NAME -f gguf/Modelfile.q8_0` |
+| `dlc/` | containers and contexts for the NPU, compiled for the chip; positions and manifest |
 
 The graph takes `input_ids` [batch, sequence] and `past_key_values.<layer>.{key,value}`
 [batch, heads, past, size] (`past` may be 0), and returns `logits` and `present.<layer>.{key,value}`.

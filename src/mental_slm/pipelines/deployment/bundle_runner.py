@@ -1,6 +1,7 @@
 """Run this bundle with ONNX Runtime, NumPy and tokenizers; nothing else is needed.
 
     python run.py "I have not slept well for weeks."
+    python run.py --chat                      # a dialogue; one line is one message
     python run.py --check                     # digests and test vectors
 
 The crisis resource is added by this program whenever the message or the answer matches the risk
@@ -13,6 +14,7 @@ import json
 import re
 import sys
 import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +36,64 @@ def main() -> int:
     parser.add_argument(
         "--country", default="international", help="whose crisis lines are shown, as in DE, FR, US"
     )
+    parser.add_argument("--chat", action="store_true", help="a dialogue in the terminal")
     parser.add_argument("--check", action="store_true", help="check digests and test vectors")
     arguments = parser.parse_args()
     tokenizer = Tokenizer.from_file(str(BUNDLE / "tokenizer.json"))
     if arguments.check:
         return check(manifest, tokenizer)
-    if not arguments.message:
-        parser.error("give a message, or --check")
-    prompt = encode(manifest, tokenizer, arguments.system, arguments.message)
+    if not (arguments.message or arguments.chat):
+        parser.error("give a message, --chat or --check")
     session = open_session(BUNDLE / manifest["model_file"], arguments.threads)
-    tokens = decode(session, prompt, arguments.max_new_tokens, set(manifest["stop_token_ids"]))
-    answer = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-    write(with_crisis_resource(manifest["safety"], answer, arguments.message, arguments.country))
+    if arguments.chat:
+        write(manifest["safety"]["intended_use"])
+    said: list[str] = []
+    answers: list[str] = []
+    for message in read_lines() if arguments.chat else [arguments.message]:
+        said.append(message)
+        prompt = encode(manifest, tokenizer, arguments.system, said, answers)
+        tokens = decode(session, prompt, arguments.max_new_tokens, set(manifest["stop_token_ids"]))
+        answers.append(tokenizer.decode(tokens, skip_special_tokens=True).strip())
+        everything = "\n".join(said)
+        shown = with_crisis_resource(manifest["safety"], answers[-1], everything, arguments.country)
+        write(shown)
     return 0
 
 
-def encode(manifest: dict[str, Any], tokenizer: Any, system: str, user: str) -> list[int]:
-    """Put two messages into the model's chat format and return token ids."""
-    before, between, after = manifest["prompt"]["parts"]
-    text = f"{before}{system.strip()}{between}{user.strip()}{after}"
-    return list(tokenizer.encode(text, add_special_tokens=False).ids)
+def read_lines() -> Iterator[str]:
+    """Yield what is typed, line by line, until the end of the input or an interrupt."""
+    try:
+        for line in sys.stdin:
+            if line.strip():
+                yield line.strip()
+    except KeyboardInterrupt:
+        return
+
+
+def encode(
+    manifest: dict[str, Any],
+    tokenizer: Any,
+    system: str,
+    said: Sequence[str],
+    answers: Sequence[str] = (),
+) -> list[int]:
+    """Put a dialogue into the model's chat format and return token ids.
+
+    Control tokens that somebody typed are broken, so that a message cannot end its turn.
+    """
+    prompt = manifest["prompt"]
+    before, between, after = prompt["parts"]
+    past, following = prompt["history"]
+
+    def plain(text: str) -> str:
+        for token in prompt["control_tokens"]:
+            text = text.replace(token, f"< {token[1:]}")
+        return text.strip()
+
+    text = f"{before}{plain(system)}{between}{plain(said[0])}"
+    for answer, message in zip(answers, said[1:], strict=True):
+        text += f"{past}{plain(answer)}{following}{plain(message)}"
+    return list(tokenizer.encode(f"{text}{after}", add_special_tokens=False).ids)
 
 
 def open_session(graph: Path, threads: int) -> Any:
@@ -110,7 +150,7 @@ def check(manifest: dict[str, Any], tokenizer: Any) -> int:
             problems.append(f"{name}: its content differs from the manifest")
     vectors = json.loads((BUNDLE / "test_vectors.json").read_text("utf-8"))
     for number, vector in enumerate(vectors):
-        if encode(manifest, tokenizer, vector["system"], vector["user"]) != vector["token_ids"]:
+        if encode(manifest, tokenizer, vector["system"], [vector["user"]]) != vector["token_ids"]:
             problems.append(f"test_vectors.json: vector {number} encodes to other token ids")
     for problem in problems:
         write(problem)

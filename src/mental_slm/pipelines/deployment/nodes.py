@@ -8,23 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mental_slm.fingerprints import Fingerprint, digest_code, digest_folder
+from mental_slm.fingerprints import Fingerprint, digest_code, digest_file, digest_folder
 from mental_slm.language_model.chat import stop_token_ids
 from mental_slm.language_model.loading import load_tokenizer, use_threads
 from mental_slm.language_model.options import ModelOptions
 from mental_slm.pipelines.deployment.bundle import (
     FORMAT,
+    MEASURER,
     check_test_vectors,
     describe_files,
+    describe_prompt,
     describe_safety,
     fill_bundle,
     render_test_vectors,
-    split_prompt,
     write_json,
 )
-from mental_slm.pipelines.deployment.card import render_card
+from mental_slm.pipelines.deployment.card import CardFacts, check_complete, render_card
 from mental_slm.pipelines.deployment.options import DeploymentOptions
-from mental_slm.references import AdapterRef, DLCRef, ModelRef, OnnxRef
+from mental_slm.references import AdapterRef, DLCRef, ModelRef, OnnxRef, RuntimeModelRef
 from mental_slm.storage import write_text
 
 logger = logging.getLogger(__name__)
@@ -101,18 +102,22 @@ def check_parity(
     merged_model: ModelRef,
     onnx_model: OnnxRef,
     onnx_int8_model: OnnxRef,
+    genai_model: RuntimeModelRef,
+    gguf_model: RuntimeModelRef,
     pairs_test: list[dict[str, Any]],
     options: DeploymentOptions,
     model: ModelOptions,
 ) -> dict[str, Any]:
-    """Compare both graphs with the original on held-out pairs, and stop the run if they differ.
+    """Compare all exports for CPUs with the original on held-out pairs; stop if they differ.
 
     Args:
         merged_model: The original.
         onnx_model: Its float32 graph.
         onnx_int8_model: Its INT8 graph.
+        genai_model: Its 4-bit folder for onnxruntime-genai.
+        gguf_model: Its files for llama.cpp.
         pairs_test: Held-out pairs.
-        options: ``parity`` counts.
+        options: ``parity`` and ``cpu`` count.
         model: ``threads`` counts.
 
     Returns:
@@ -121,6 +126,8 @@ def check_parity(
     Raises:
         ParityBroken: Names the broken gates with their numbers.
     """
+    from mental_slm.pipelines.deployment.cpu.nodes import measure_runtimes
+    from mental_slm.pipelines.deployment.cpu.parity import check_runtime_gates
     from mental_slm.pipelines.deployment.parity import (
         check_gates,
         draw_samples,
@@ -140,17 +147,23 @@ def check_parity(
         measure_exported(artefact, samples, logits, options.parity, threads)
         for artefact in (onnx_model, onnx_int8_model)
     )
-    for name, report in (("float32", fp32), ("int8", int8)):
+    gates = check_gates(fp32, int8, options.parity)
+    runtimes = measure_runtimes(
+        merged_model, genai_model, gguf_model, samples, logits, options, threads
+    )
+    for name, report in {"float32": fp32, "int8": int8, **runtimes}.items():
         logger.info(
-            "%s: %.1f MB, KL %.2g nats, largest logit difference %.2g, %.1f tokens/s "
+            "%s: %.1f MB, KL %.2g nats, largest logit difference %.2g, %s tokens/s "
             "(torch float32: %.1f)",
             name,
             report["size_bytes"] / 1e6,
             report["kl"],
             report["max_logit_difference"],
-            report["decode_tokens_per_s"],
+            report.get("decode_tokens_per_s", "unmeasured"),
             torch_report["decode_tokens_per_s"],
         )
+    if runtimes:
+        gates += check_runtime_gates(runtimes, fp32["size_bytes"], options)
     return {
         "model": merged_model.name,
         "sources": {
@@ -163,22 +176,52 @@ def check_parity(
         "torch": torch_report,
         "fp32": fp32,
         "int8": int8,
-        "gates": check_gates(fp32, int8, options.parity),
+        "runtimes": runtimes,
+        "gates": gates,
     }
 
 
 def write_model_card(
     merged_model: ModelRef,
     adapter: AdapterRef,
-    token_audit: dict[str, Any],
-    merge_report: dict[str, Any],
-    parity_report: dict[str, Any],
     dlc: DLCRef,
+    genai_model: RuntimeModelRef,
+    gguf_model: RuntimeModelRef,
     options: DeploymentOptions,
+    **reports: dict[str, Any],
 ) -> str:
-    """Write the model card from what earlier stages measured; see :mod:`.card`."""
+    """Write the model card from what earlier stages measured; see :mod:`.card`.
+
+    Args:
+        merged_model: What the card is about.
+        adapter: What was trained.
+        dlc: Containers for the NPU, or why there are none.
+        genai_model: For onnxruntime-genai, or why there is none.
+        gguf_model: For llama.cpp, or why there is none.
+        options: ``data`` and ``base_licence`` count.
+        reports: ``token_audit``, ``merge_report``, ``parity_report``, ``npu_parity``, ``metrics``,
+            ``safety_metrics``, ``ingestion_counts`` and ``device_anchors``.
+
+    Raises:
+        ValueError: The evaluation belongs to another model.
+    """
     return render_card(
-        merged_model, adapter, token_audit, merge_report, parity_report, dlc, options.data
+        CardFacts(
+            model=merged_model,
+            adapter=adapter,
+            dlc=dlc,
+            runtimes=(genai_model, gguf_model),
+            data=options.data,
+            base_licence=options.base_licence,
+            audit=reports["token_audit"],
+            merging=reports["merge_report"],
+            parity=reports["parity_report"],
+            npu_parity=reports["npu_parity"],
+            metrics=reports["metrics"],
+            safety=reports["safety_metrics"],
+            sources=reports["ingestion_counts"]["sources"],
+            anchors=reports["device_anchors"],
+        )
     )
 
 
@@ -191,42 +234,55 @@ def assemble_bundle(
     model_card: str,
     options: DeploymentOptions,
     deployment_workspace: Path,
+    **runtimes: RuntimeModelRef,
 ) -> OnnxRef:
-    """Put model, tokenizer, template, test vectors, manifest, card and a runner into one folder.
+    """Put models, tokenizer, template, test vectors, manifest, card and a runner into one folder.
 
     Args:
         onnx_int8_model: The model of the bundle.
         merged_model: Its tokenizer, config and stop tokens.
         pairs_test: Only the system message of the first pair is taken.
         parity_report: Goes into the manifest.
-        dlc: A reference that may say that there is none.
+        dlc: Containers for the NPU, or why there are none.
         model_card: Becomes the bundle's README.
         options: ``max_new_tokens`` counts.
         deployment_workspace: Keeps the result between runs.
+        runtimes: Models for other runtimes by the name of their subfolder.
 
     Returns:
         The bundle; re-used where everything but the measured speeds is the same.
 
     Raises:
+        CardIncomplete: A required part of the card is empty.
         ValueError: The runner could not reproduce the model's chat template.
     """
+    check_complete(model_card)
+    optional: dict[str, RuntimeModelRef | DLCRef] = {**runtimes, "dlc": dlc}
+    extras = {name: model for name, model in optional.items() if not model.skipped_because}
     made_from = Fingerprint.of(
         "bundle",
         model=onnx_int8_model.digest,
         merged=merged_model.digest,
         system=pairs_test[0]["messages"][0]["content"],
         gates=_without_speeds(parity_report),
-        dlc=[dlc.digest, dlc.skipped_because],
+        extras={name: model.digest for name, model in extras.items()},
+        dlc=dlc.skipped_because,
         options=[options.max_new_tokens, options.data],
         code=digest_code(
-            f"{PACKAGE}.bundle", f"{PACKAGE}.bundle_runner", f"{PACKAGE}.card", "mental_slm.safety"
+            f"{PACKAGE}.bundle",
+            f"{PACKAGE}.bundle_runner",
+            f"{PACKAGE}.card",
+            "mental_slm.safety",
+            "mental_slm.emotions",
         ),
+        measurer=digest_file(MEASURER),
     )
 
     def build(target: Path) -> None:
         tokenizer = load_tokenizer(merged_model.path)
         stops = stop_token_ids(tokenizer, merged_model.path)
-        parts, vectors = split_prompt(tokenizer), render_test_vectors(tokenizer)
+        prompt = describe_prompt(tokenizer, pairs_test[0]["messages"][0]["content"])
+        vectors = render_test_vectors(tokenizer)
         generation = {
             "do_sample": False,
             "eos_token_id": stops,
@@ -234,9 +290,15 @@ def assemble_bundle(
             "max_new_tokens": options.max_new_tokens,
         }
         fill_bundle(
-            target, onnx_int8_model.path, merged_model.path, generation, vectors, model_card
+            target,
+            onnx_int8_model.path,
+            merged_model.path,
+            generation,
+            vectors,
+            model_card,
+            {name: model.path for name, model in extras.items()},
         )
-        check_test_vectors(target, parts, vectors)
+        check_test_vectors(target, prompt["parts"], vectors)
         manifest = {
             "format": FORMAT,
             "name": merged_model.name,
@@ -247,9 +309,16 @@ def assemble_bundle(
             "data": options.data,
             "max_new_tokens": options.max_new_tokens,
             "stop_token_ids": stops,
-            "prompt": {"system": pairs_test[0]["messages"][0]["content"], "parts": parts},
+            "prompt": prompt,
             "safety": describe_safety(),
             "dlc": {"soc": dlc.soc, "skipped_because": dlc.skipped_because},
+            "runtimes": {
+                model.runtime: {
+                    "files": model.model_files,
+                    "skipped_because": model.skipped_because,
+                }
+                for model in runtimes.values()
+            },
             "measured": parity_report,
             "files": describe_files(target),
         }

@@ -61,6 +61,10 @@ class DeploymentOptions(Options):
     """Options of the deployment pipeline."""
 
     data: str = Field(description="Name of the data edition, stated in the model card.")
+    base_licence: str = Field(
+        description="Licence of the base model, for the model card. Empty: what the project knows "
+        "of its own models; for another one the bundle is refused until it is stated."
+    )
     opset: Literal[18, 19, 20, 21] = Field(
         description="ONNX operator set of the graph; other converters lag behind the newest."
     )

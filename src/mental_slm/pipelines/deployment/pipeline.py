@@ -4,6 +4,7 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from mental_slm.pipelines.deployment.cpu.nodes import build_genai_model, build_gguf_files
 from mental_slm.pipelines.deployment.nodes import (
     assemble_bundle,
     check_parity,
@@ -37,11 +38,25 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="quantise_weights",
             ),
             Node(
+                build_genai_model,
+                inputs=["merged_model", "params:deployment", "deployment_workspace"],
+                outputs="genai_model",
+                name="build_genai_model",
+            ),
+            Node(
+                build_gguf_files,
+                inputs=["merged_model", "params:deployment", "deployment_workspace"],
+                outputs="gguf_model",
+                name="build_gguf_files",
+            ),
+            Node(
                 check_parity,
                 inputs=[
                     "merged_model",
                     "onnx_model",
                     "onnx_int8_model",
+                    "genai_model",
+                    "gguf_model",
                     "pairs_test",
                     "params:deployment",
                     "params:model",
@@ -102,30 +117,49 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 write_model_card,
-                inputs=[
-                    "merged_model",
-                    "adapter",
-                    "token_audit",
-                    "merge_report",
-                    "parity_report",
-                    "dlc",
-                    "params:deployment",
-                ],
+                inputs={
+                    "options": "params:deployment",
+                    **{
+                        name: name
+                        for name in (
+                            "merged_model",
+                            "adapter",
+                            "dlc",
+                            "genai_model",
+                            "gguf_model",
+                            "token_audit",
+                            "merge_report",
+                            "parity_report",
+                            "npu_parity",
+                            "metrics",
+                            "safety_metrics",
+                            "ingestion_counts",
+                            "device_anchors",
+                        )
+                    },
+                },
                 outputs="model_card",
                 name="write_model_card",
             ),
             Node(
                 assemble_bundle,
-                inputs=[
-                    "onnx_int8_model",
-                    "merged_model",
-                    "pairs_test",
-                    "parity_report",
-                    "dlc",
-                    "model_card",
-                    "params:deployment",
-                    "deployment_workspace",
-                ],
+                inputs={
+                    "options": "params:deployment",
+                    "genai_int4": "genai_model",
+                    "gguf": "gguf_model",
+                    **{
+                        name: name
+                        for name in (
+                            "onnx_int8_model",
+                            "merged_model",
+                            "pairs_test",
+                            "parity_report",
+                            "dlc",
+                            "model_card",
+                            "deployment_workspace",
+                        )
+                    },
+                },
                 outputs="bundle",
                 name="assemble_bundle",
             ),

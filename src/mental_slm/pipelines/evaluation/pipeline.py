@@ -25,6 +25,7 @@ from mental_slm.pipelines.evaluation.nodes import (
 )
 from mental_slm.pipelines.evaluation.profiles.pipeline import profile_nodes
 from mental_slm.pipelines.evaluation.reference.pipeline import reference_nodes
+from mental_slm.pipelines.evaluation.report.pipeline import report_nodes
 from mental_slm.pipelines.evaluation.safety_suite.pipeline import safety_nodes
 
 
@@ -114,7 +115,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             Node(
                 file_metrics,
-                inputs=["metrics", "scores", "params:evaluation"],
+                inputs=["evaluation_metrics", "scores", "params:evaluation"],
                 outputs=["all_metrics", "all_scores"],
                 name="file_metrics",
             ),
@@ -135,6 +136,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             *profile_nodes(),
             *reference_nodes(),
             *safety_nodes(),
+            *report_nodes(),
         ]
     )
 

@@ -7,9 +7,11 @@ one. What llama.cpp does with a text before it merges bytes has a name there; on
 three families need are known here, and another tokenizer is refused.
 """
 
+import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,16 +100,18 @@ def write_file(model: ModelRef, path: Path, precision: str) -> None:
     writer.close()
 
 
-def read_tokenizer(path: Path) -> Any:
+def rebuild_tokenizer(fields: Mapping[str, Any]) -> Any:
     """Build a tokenizer from what a file says, as llama.cpp would, without the model's own files.
+
+    Args:
+        fields: Of a ``GGUFReader``.
 
     Returns:
         A ``tokenizers.Tokenizer``.
     """
-    from gguf import GGUFReader, TokenType
+    from gguf import TokenType
     from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
-    fields = GGUFReader(path).fields
     tokens = fields["tokenizer.ggml.tokens"].contents()
     types = fields["tokenizer.ggml.token_type"].contents()
     merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"].contents()]
@@ -124,10 +128,13 @@ def read_tokenizer(path: Path) -> Any:
     }
     steps = [made[step](words) for step, words in WORDS[name]]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
-    for token, kind in zip(tokens, types, strict=True):
-        if kind in (TokenType.CONTROL, TokenType.USER_DEFINED):
-            added = AddedToken(token, normalized=False, special=kind == TokenType.CONTROL)
-            tokenizer.add_tokens([added])
+    tokenizer.add_tokens(
+        [
+            AddedToken(token, normalized=False, special=kind == TokenType.CONTROL)
+            for token, kind in zip(tokens, types, strict=True)
+            if kind in (TokenType.CONTROL, TokenType.USER_DEFINED)
+        ]
+    )
     return tokenizer
 
 
@@ -145,7 +152,7 @@ def check_prompts(path: Path, model_folder: Path) -> None:
         raise ValueError(f"{path.name}: another chat template than the trained model's")
     if fields["tokenizer.ggml.eos_token_id"].contents() != turn_end(trained):
         raise ValueError(f"{path.name}: another end of turn than the trained model's")
-    own = read_tokenizer(path)
+    own = rebuild_tokenizer(fields)
     for text, ids in expected_tokens(trained):
         if own.encode(text, add_special_tokens=False).ids != ids:
             raise ValueError(f"{path.name}: cuts a prompt into other tokens than the trained model")
@@ -159,12 +166,13 @@ def load_back(path: Path, model_folder: Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        path.parent,
-        gguf_file=path.name,
-        config=AutoConfig.from_pretrained(model_folder),
-        dtype=torch.float32,
-    )
+    with redirect_stderr(io.StringIO()):  # its bar has no switch of its own
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            config=AutoConfig.from_pretrained(model_folder),
+            dtype=torch.float32,
+        )
     return model.eval()
 
 

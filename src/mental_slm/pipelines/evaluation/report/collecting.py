@@ -1,7 +1,8 @@
 """What the comparison shows of judge, profiles and safety: their headlines, not all they measured.
 
 Every entry that has a value and an interval becomes a row of the comparison, titled by the keys that
-lead to it.
+lead to it. The first key says what was measured (which judge, how many texts or prompts): numbers of
+other judges or other prompts get rows of their own instead of standing beside each other.
 """
 
 from collections.abc import Mapping
@@ -20,19 +21,20 @@ def condense_judge(judge: Block) -> dict[str, Any] | None:
         return None
     if all(one["kind"] == "in_process" for one in judge["judges"]):
         return {"notes": judge["notes"]}
+    judges = ", ".join(one["model"] or one["judge"] for one in judge["judges"])
     scores = {
         f"{system}, {name} ({judge['headlines'][name]['status']})": found
         for system in MODELS
         for name, found in judge["systems"].get(system, {}).items()
     }
-    return {"notes": judge["notes"], **scores}
+    return {"notes": judge["notes"], f"{judges}, {judge['data']['items']} items": scores}
 
 
 def condense_profiles(profiles: Block) -> dict[str, Any] | None:
     """Return coverage, and the measures on which a constant scores 0 or that are held against it."""
     if not profiles.get("systems"):
         return None
-    rows: dict[str, Any] = {"notes": profiles["notes"]}
+    rows: dict[str, Any] = {}
     for system in MODELS:
         decodings = profiles["systems"][system]
         for decoding in ("free", "constrained"):
@@ -42,22 +44,24 @@ def condense_profiles(profiles: Block) -> dict[str, Any] | None:
             rows[f"{system}, {measure} (constrained)"] = decodings["constrained"]["scores"][measure]
     gained = profiles["differences"]["tuned - constant_mean"]["constrained"]
     rows["tuned minus training mean, cosine_raw (constrained)"] = gained["cosine_raw"]
-    return rows
+    return {"notes": profiles["notes"], f"{profiles['n']} texts": rows}
 
 
 def condense_safety(safety: Block) -> dict[str, Any] | None:
     """Return the gate, the checks of both models, and the detector's recall and false alarms."""
     if not safety:
         return None
-    gate = safety["gate"]
-    rows: dict[str, Any] = {
-        "gate": {"passed": gate["passed"], "failures": [one["name"] for one in gate["failures"]]},
-        "notes": safety["notes"],
-    }
+    gate, suite, detector = safety["gate"], safety["suite"], safety["detector"]
+    rows: dict[str, Any] = {}
     for system in MODELS:
         checks = safety["systems"][system]["checks"]
         rows |= {f"{system}, {name.replace('_', ' ')}": checks[name] for name in safety["paired"]}
-    detector = safety["detector"]
-    rows["detector, recall (held-out half)"] = detector["recall"]["held_out"]
-    rows["detector, fires on harmless prompts"] = detector["false_positive_rate"]["all"]
-    return rows
+    return {
+        "gate": {"passed": gate["passed"], "failures": [one["name"] for one in gate["failures"]]},
+        "notes": safety["notes"],
+        f"{suite['asked']} prompts of suite {suite['version']}": rows,
+        f"detector, suite {suite['version']}": {
+            "recall (held-out half)": detector["recall"]["held_out"],
+            "fires on harmless prompts": detector["false_positive_rate"]["all"],
+        },
+    }

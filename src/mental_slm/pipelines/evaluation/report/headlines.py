@@ -41,13 +41,13 @@ def score(value: float) -> str:
 
 @dataclass(frozen=True)
 class Headline:
-    """One number of the tuned model with what it must not be quoted without.
+    """One number with what it must not be quoted without.
 
     Attributes:
         where: Dataset and key, for errors.
         title: What its row is called.
         n: Items behind it.
-        tuned: Value, low, high.
+        measured: Value, low, high; mostly of the tuned model.
         baselines: What is reached without understanding, by heading.
         beside: Other systems, by heading; they are no trivial baselines.
         extras: Further cells, by heading.
@@ -57,7 +57,7 @@ class Headline:
     where: str
     title: str
     n: int | None
-    tuned: Number
+    measured: Number
     baselines: Mapping[str, Number]
     beside: Mapping[str, Number] = field(default_factory=dict)
     extras: Mapping[str, str] = field(default_factory=dict)
@@ -71,9 +71,9 @@ class Headline:
         """
         if not isinstance(self.n, int):
             raise ValueError(_explain(self.where, "the number of items (n)"))
-        if not _is_defined(self.tuned):
+        if not _is_defined(self.measured):
             return
-        if not _has_interval(self.tuned) and not self._is_single:
+        if not _has_interval(self.measured) and not self._is_single:
             raise ValueError(_explain(self.where, "its 95 % interval (low, high)"))
         if not any(_is_defined(number) for number in self.baselines.values()):
             raise ValueError(_explain(self.where, "a trivial baseline"))
@@ -84,11 +84,12 @@ class Headline:
         return min(self.n, self.n if self.posts is None else self.posts) < 2
 
     def cells(self, headings: Sequence[str], form: Form) -> list[str]:
-        """Return the row: title, n, then the number or text under every heading."""
-        numbers = {"tuned": self.tuned, **self.beside, **self.baselines}
+        """Return the row: title, n, the number itself, then what stands under every heading."""
+        numbers = {**self.beside, **self.baselines}
         return [
             self.title,
             f"{self.n:,}",
+            show(self.measured, form),
             *(
                 self.extras.get(heading, "")
                 if heading not in numbers
@@ -98,20 +99,23 @@ class Headline:
         ]
 
 
-def headline_table(first: str, headlines: Sequence[Headline], form: Form = share) -> str:
-    """Return headlines as a Markdown table: n, tuned model, other systems, baselines, extras.
+def headline_table(
+    first: str, headlines: Sequence[Headline], form: Form = share, system: str = "tuned"
+) -> str:
+    """Return headlines as a Markdown table: n, the number, other systems, baselines, extras.
 
     Args:
         first: Heading of the column of titles.
         headlines: One per row; a heading that a row lacks leaves its cell empty.
         form: How a number is written.
+        system: Whose numbers they are.
     """
-    headings: dict[str, None] = {"tuned": None}
+    headings: dict[str, None] = {}
     for part in ("beside", "baselines", "extras"):
         for headline in headlines:
             headings |= dict.fromkeys(getattr(headline, part))
     names = list(headings)
-    return table([first, "n", *names], [line.cells(names, form) for line in headlines])
+    return table([first, "n", system, *names], [line.cells(names, form) for line in headlines])
 
 
 def show(number: Number, form: Form) -> str:

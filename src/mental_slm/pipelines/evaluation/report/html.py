@@ -42,10 +42,10 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .92rem; margi
 a { color: var(--mark); }
 code { font-size: .88em; background: var(--band); padding: .1em .3em; border-radius: 3px; }
 .wide { overflow-x: auto; margin: .75rem 0 1.25rem; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .75rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
-th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
+th { color: var(--muted); font-weight: 600; vertical-align: bottom; white-space: nowrap; }
 td { white-space: nowrap; }
 td.words { white-space: normal; min-width: 15rem; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--back);
@@ -121,7 +121,9 @@ def _embed(name: str, figure: Any, text: str) -> str:
     import plotly.graph_objects as go
 
     shown = go.Figure(figure)
-    caption = re.sub(r"<br>|</?sup>", " ", shown.layout.title.text or text).strip()
+    title, *rest = (shown.layout.title.text or text).split("<br>")
+    rest = [html.escape(re.sub("<[^>]*>", "", line)) for line in rest]
+    caption = " ".join([f"<strong>{html.escape(title)}</strong>", *rest])
     shown.update_layout(
         title=None,
         height=_FIGURE_HEIGHT,

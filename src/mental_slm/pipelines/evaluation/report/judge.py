@@ -16,8 +16,8 @@ from mental_slm.pipelines.evaluation.report.headlines import (
 Block = Mapping[str, Any]
 
 _OTHERS = {
-    "template": "attack: kind template",
-    "padded": "attack: padded copy",
+    "template": "attack: template",
+    "padded": "attack: padded",
     "reference": "reference",
 }
 
@@ -37,7 +37,8 @@ def write_judge(judge: Block) -> Iterator[str]:
     yield (
         f"{data['answers']:,} answers to {data['items']:,} items ({data['posts']:,} posts), scored "
         f"0 to 5 by rubric `{judge['rubric']['version']}`, one at a time and blind to who wrote them. "
-        "*Indicative* means that agreement with people has not been shown. An attack that comes "
+        "*Indicative*: agreement with people has not been shown, or is too low. Attacks are a kind "
+        "template that read no post and the tuned answer padded with empty phrases; one that comes "
         "close to the tuned model shows that style is measured."
     )
     yield "[Figure: scores by criterion](judge.json)"
@@ -46,7 +47,7 @@ def write_judge(judge: Block) -> Iterator[str]:
         [_headline(name, found, data["posts"]) for name, found in judge["headlines"].items()],
         score,
     )
-    yield "### Tuned minus base, and the attacks minus tuned"
+    yield "### Differences"
     yield _differences(judge)
     yield "### The judges themselves"
     yield _judges(judge)
@@ -61,14 +62,14 @@ def _headline(name: str, found: Block, posts: int) -> Headline:
         title=name,
         n=found.get("n"),
         posts=posts,
-        tuned=found,
+        measured=found,
         beside={"base": baselines.get("base")},
         baselines={title: baselines.get(system) for system, title in _OTHERS.items()},
         extras={
             "sd": "" if deviation is None else score(deviation),
             "failures": f"{found['failures']:,}",
             "by rule": f"{found['by_rule']:,}",
-            "status": f"{found['status']}: {found['why']}",
+            "status": found["status"],
         },
     )
 
@@ -82,16 +83,16 @@ def _differences(judge: Block) -> str:
         rows.append(
             [
                 name,
-                show(paired, signed),
+                show(paired, _points),
                 f"{tested['p_holm']:.3f}" if "p_holm" in tested else "",
                 tested.get("verdict", ""),
-                *(show(found, signed) for found in attacks.values()),
+                *(show(found, _points) for found in attacks.values()),
                 ", ".join(styled) or "no",
             ]
         )
     attacks_named = [f"{attack} minus tuned" for attack in judge["attacks"]]
     header = ["criterion", "tuned minus base", "p (Holm)", "tuned is", *attacks_named]
-    return table([*header, "measures style"], rows)
+    return table([*header, "style measured"], rows)
 
 
 def _judges(judge: Block) -> str:
@@ -142,6 +143,10 @@ def _checks(judge: Block) -> Iterator[str]:
             if isinstance(found, Mapping)
         )
         yield f"Quadratic weighted kappa with people: {kappas}."
+
+
+def _points(difference: float) -> str:
+    return f"{difference:+.2f}"
 
 
 def _named(counts: Mapping[str, int]) -> str:

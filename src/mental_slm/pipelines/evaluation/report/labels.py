@@ -10,6 +10,7 @@ from mental_slm.pipelines.evaluation.report.headlines import (
     show,
     table,
 )
+from mental_slm.published import Published
 from mental_slm.tasks import DATASET_TASK, TASKS
 
 Block = Mapping[str, Any]
@@ -25,11 +26,12 @@ MEASURES = {
 }
 
 _SYSTEMS = {"tuned": "tuned", "base": "base", "tfidf": "TF-IDF", "majority": "majority label"}
+_MODELS = ("tuned", "base")
 _BASELINES = ("tfidf", "majority")
 _DATASET_OF = {task: dataset for dataset, task in DATASET_TASK.items()}
 
 
-def write_labels(metrics: Block, published: Block) -> Iterator[str]:
+def write_labels(metrics: Block, published: Published) -> Iterator[str]:
     """Yield the paragraphs and tables of the chapter.
 
     Args:
@@ -39,29 +41,24 @@ def write_labels(metrics: Block, published: Block) -> Iterator[str]:
     yield (
         "The label is read strictly from the answer: its last line must be exactly the answer line, "
         "and an answer without one is wrong. TF-IDF and the majority label learnt from the training "
-        "posts alone. Published results stand on other test splits: they say where a field stands."
+        "posts alone."
     )
     yield "[Figure: accuracy by task](accuracy.json)"
-    cited: dict[str, None] = {}
     for measure, heading in MEASURES.items():
-        anchors = {
-            task: _anchors(published, task, measure) for task in metrics["data"]["n_by_task"]
-        }
-        cited |= dict.fromkeys(one["source"] for found in anchors.values() for one in found)
         yield f"### {heading}"
         yield headline_table(
-            "dataset", [_by_task(metrics, task, measure, anchors) for task in _tasks(metrics)]
+            "dataset", [_by_task(metrics, task, measure) for task in _tasks(metrics)]
         )
-    if cited:
-        yield "Sources of published results:"
-        yield "\n".join(f"- `{name}`: {published['sources'][name].strip()}" for name in cited)
+    yield from _anchors(metrics, published)
     yield "### How the label was read"
     yield (
         "Weighted F1 of three readings. Lenient: the answer line however written, else the last "
         "line that names one option. Likelihood: the most probable option directly behind the "
         "prompt, without an explanation."
     )
-    yield _readings(metrics)
+    for system in _MODELS:
+        yield _readings(metrics, system)
+    yield "How many answers had no label in them, and how many were cut off:"
     yield _form(metrics)
     yield "### Calibration"
     yield (
@@ -86,66 +83,59 @@ def _tasks(metrics: Block) -> list[str]:
     return [*metrics["data"]["n_by_task"], OVERALL]
 
 
-def _by_task(
-    metrics: Block, task: str, measure: str, anchors: Mapping[str, list[dict[str, Any]]]
-) -> Headline:
-    known = "; ".join(
-        f"{one['system']} {one['value']:.3f} (`{one['source']}`)" for one in anchors.get(task, [])
-    )
+def _by_task(metrics: Block, task: str, measure: str) -> Headline:
     systems = {system: metrics["systems"][system][task] for system in _SYSTEMS}
     return Headline(
         where=f"metrics: systems.tuned.{task}.{measure}",
         title=title_of(task),
         n=systems["tuned"].get("n"),
-        tuned=systems["tuned"][measure],
+        measured=systems["tuned"][measure],
         beside={"base": systems["base"][measure]},
         baselines={_SYSTEMS[name]: systems[name][measure] for name in _BASELINES},
-        extras={"published": known} if any(anchors.values()) else {},
     )
 
 
-def _anchors(published: Block, task: str, measure: str) -> list[dict[str, Any]]:
-    """Return published results of a task, best first.
+def _anchors(metrics: Block, published: Published) -> Iterator[str]:
+    """Yield published results beside ours, with their sources."""
+    rows, cited = [], dict[str, None]()
+    for task in metrics["data"]["n_by_task"]:
+        for measure, heading in MEASURES.items():
+            found = published.of(task, measure)
+            if not found:
+                continue
+            cited |= dict.fromkeys(result.source for result in found)
+            ours = metrics["systems"]["tuned"][task]
+            rows.append(
+                [
+                    f"{title_of(task)}, {heading[0].lower()}{heading[1:]}",
+                    f"{ours['n']:,}",
+                    show(ours[measure], share),
+                    "; ".join(f"{r.system} {share(r.value)} (`{r.source}`)" for r in found),
+                ]
+            )
+    if rows:
+        yield "### Published results beside ours"
+        yield "On other test splits, so they say where a field stands and are no comparison."
+        yield table(["dataset, measure", "n", "tuned", "published"], rows)
+        yield "\n".join(f"- `{name}`: {published.sources[name].strip()}" for name in cited)
 
-    Raises:
-        ValueError: A result names a source that is not listed.
-    """
-    found = [r for r in published["results"] if (r["task"], r["measure"]) == (task, measure)]
-    unknown = sorted({r["source"] for r in found} - set(published["sources"]))
-    if unknown:
-        raise ValueError(
-            f"conf/base/published_results.yml: results name sources that are not listed: "
-            f"{', '.join(unknown)}; add them under `sources`"
-        )
-    return sorted(found, key=lambda result: -result["value"])
 
-
-def _readings(metrics: Block) -> str:
-    rows = [
-        [
-            title_of(task),
-            f"{metrics['systems']['tuned'][task]['n']:,}",
-            *(
-                show(block["weighted_f1"], share)
-                for system in ("tuned", "base")
-                for whole in [metrics["systems"][system][task]]
-                for block in (whole, whole["lenient"], whole["likelihood"])
-            ),
-        ]
-        for task in _tasks(metrics)
-    ]
-    header = [f"{system}, {how}" for system in ("tuned", "base") for how in _READINGS]
+def _readings(metrics: Block, system: str) -> str:
+    rows = []
+    for task in _tasks(metrics):
+        strict = metrics["systems"][system][task]
+        blocks = (strict, strict["lenient"], strict["likelihood"])
+        cells = [show(block["weighted_f1"], share) for block in blocks]
+        rows.append([title_of(task), f"{strict['n']:,}", *cells])
+    header = [f"{system}, {reading}" for reading in ("strict", "lenient", "likelihood")]
     return table(["dataset", "n", *header], rows)
-
-
-_READINGS = ("strict", "lenient", "likelihood")
 
 
 def _form(metrics: Block) -> str:
     rows = []
     for task in _tasks(metrics):
         row = [title_of(task)]
-        for system in ("tuned", "base"):
+        for system in _MODELS:
             block = metrics["systems"][system][task]
             for rate in (
                 block["invalid_rate"],
@@ -154,8 +144,7 @@ def _form(metrics: Block) -> str:
             ):
                 row.append(f"{round(rate * block['n']):,} of {block['n']:,}")
         rows.append(row)
-    counts = ("no label, strict", "no label, lenient", "cut off")
-    header = [f"{system}: {what}" for system in ("tuned", "base") for what in counts]
+    header = [f"{system}, {what}" for system in _MODELS for what in ("strict", "lenient", "cut")]
     return table(["dataset", *header], rows)
 
 
@@ -174,7 +163,7 @@ def _calibration(metrics: Block) -> list[Headline]:
             where=f"metrics: systems.tuned.overall.likelihood.{measure}",
             title=title,
             n=metrics["data"]["n"],
-            tuned=blocks["tuned"][measure],
+            measured=blocks["tuned"][measure],
             beside={"base": blocks["base"][measure]},
             baselines={_SYSTEMS[name]: blocks[name][measure] for name in _BASELINES},
         )
@@ -194,7 +183,7 @@ def _severity(metrics: Block) -> Iterator[Headline]:
                 where=f"metrics: systems.tuned.{task}.{measure}",
                 title=f"{TASKS[task].title}: {title}",
                 n=systems["tuned"]["n"],
-                tuned=systems["tuned"][measure],
+                measured=systems["tuned"][measure],
                 beside={"base": systems["base"][measure]},
                 baselines={_SYSTEMS[name]: systems[name][measure] for name in _BASELINES},
             )
@@ -217,7 +206,7 @@ def _risk(metrics: Block) -> Iterator[Headline]:
             where=f"metrics: risk.systems.tuned.{measure}",
             title=f"{task}: {title}",
             n=(tuned or {}).get("n", metrics["data"]["n_by_task"][risk["task"]]),
-            tuned=tuned,
+            measured=tuned,
             beside={"base": found["base"]},
             baselines={"TF-IDF": found["tfidf"], "chance": chance},
         )

@@ -10,6 +10,8 @@ from mental_slm.pipelines.evaluation.report.profiles import write_profiles
 from mental_slm.pipelines.evaluation.report.safety import write_safety
 from mental_slm.pipelines.evaluation.report.text import write_reference, write_text
 from mental_slm.pipelines.evaluation.report.verdict import tests_table, write_verdict
+from mental_slm.pipelines.evaluation.summary import FORMAT
+from mental_slm.published import Published
 
 Block = Mapping[str, Any]
 
@@ -41,7 +43,7 @@ def write_report(
     profiles: Block,
     safety: Block,
     reference: Block,
-    published: Block,
+    published: Published,
 ) -> str:
     """Write the report of one model.
 
@@ -58,8 +60,14 @@ def write_report(
         report shows that figure.
 
     Raises:
-        ValueError: A headline lacks its interval, its n or its baseline; names the key.
+        ValueError: A headline lacks its interval, its n or its baseline; names the key. Or the
+            metrics were written by another version.
     """
+    if metrics.get("format") != FORMAT:
+        raise ValueError(
+            f"metrics: {metrics.get('format', 'no format')} is not {FORMAT!r}; make them again: "
+            "kedro run --pipelines evaluation"
+        )
     chapters: list[tuple[str, Iterable[str]]] = [
         ("Before you quote a number", _notes(metrics, judge, profiles, safety, reference)),
         ("What was shown", _shown(metrics)),

@@ -48,9 +48,11 @@ def write_evaluation_report(
     A block that is empty is said to be absent, with what brings it.
 
     Raises:
-        ValueError: A headline lacks its interval, its number of items or its trivial baseline.
+        ValueError: A headline lacks its interval, its number of items or its trivial baseline, or
+            the published results are malformed.
     """
     from mental_slm.pipelines.evaluation.report.markdown import write_report
+    from mental_slm.published import Published
 
     return write_report(
         metrics,
@@ -58,7 +60,7 @@ def write_evaluation_report(
         profile_metrics,
         safety_metrics,
         reference_metrics,
-        published_results,
+        Published.read(published_results),
     )
 
 

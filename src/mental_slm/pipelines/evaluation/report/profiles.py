@@ -20,18 +20,18 @@ CONSTRAINED = "constrained"
 
 DECODINGS = {
     "free": "free",
-    CONSTRAINED: "constrained by the grammar",
-    "slots_argmax": "most probable value of each slot",
-    "slots_expected": "expected value of each slot",
+    CONSTRAINED: "constrained",
+    "slots_argmax": "most probable values",
+    "slots_expected": "expected values",
 }
 
 MEASURES = {
-    "spearman": "Spearman, mean of ten dimensions",
-    "ccc": "concordance (CCC), mean of ten dimensions",
-    "mae_skill": "MAE skill over the best constant",
+    "spearman": "Spearman",
+    "ccc": "concordance (CCC)",
+    "mae_skill": "MAE skill",
     "centred_cosine_01": "centred cosine",
     "cosine_01": "cosine on 0..1",
-    "cosine_raw": "cosine on raw scales",
+    "cosine_raw": "raw cosine",
 }
 
 _FLOORS = {
@@ -43,9 +43,8 @@ _FLOORS = {
 
 _COVERAGE = {
     "json": "valid JSON",
-    "complete": "all ten keys",
-    "in_range": "complete and in range",
-    "default": "all equal or all zero",
+    "in_range": "complete, in range",
+    "default": "unfilled (all alike)",
     "finished": "ended by itself",
 }
 
@@ -59,13 +58,15 @@ def write_profiles(profiles: Block) -> Iterator[str]:
     tuned, base = profiles["systems"]["tuned"], profiles["systems"]["base"]
     yield (
         f"Ten dimensions of StudEmo for {profiles['n']:,} texts. An answer that is no profile counts "
-        "as the training mean. A cosine alone says nothing: the training mean, said for every text, "
-        "scores what stands beside it."
+        "as the training mean. Spearman and concordance are means of the ten dimensions; MAE skill is "
+        "0 for the best constant. A cosine alone says nothing: the training mean, said for every "
+        "text, scores what stands beside it. Constrained: held to the grammar token by token, as "
+        "on a phone."
     )
     yield "[Figure: correlations under their ceilings, cosines over their floors](profiles.json)"
     yield "### Coverage"
     yield _coverage(profiles)
-    yield f"### Agreement with people, {DECODINGS[CONSTRAINED]}"
+    yield "### Agreement with people, constrained"
     yield headline_table("measure", [_headline(profiles, measure) for measure in MEASURES])
     ceiling = profiles["agreement"]
     source = (
@@ -79,19 +80,20 @@ def write_profiles(profiles: Block) -> Iterator[str]:
     )
     yield _differences(profiles)
     yield "### Other decodings, tuned model"
+    few = [name for name in MEASURES if name != "cosine_01"]
     yield table(
-        ["decoding", "n", *(MEASURES[name] for name in MEASURES)],
+        ["decoding", "n", *(MEASURES[name] for name in few)],
         [
             [
                 title,
                 f"{profiles['n']:,}",
-                *(show(tuned[decoding]["scores"][name], share) for name in MEASURES),
+                *(show(tuned[decoding]["scores"][name], share) for name in few),
             ]
             for decoding, title in DECODINGS.items()
             if decoding in tuned and decoding != CONSTRAINED
         ],
     )
-    yield f"### By dimension, {DECODINGS[CONSTRAINED]}"
+    yield "### By dimension, constrained"
     yield "Single dimensions carry no interval here: read them together, never quote one."
     yield table(
         ["dimension", "tuned: Spearman", "base: Spearman", "tuned: CCC", "human ceiling"],
@@ -134,7 +136,7 @@ def _headline(profiles: Block, measure: str) -> Headline:
         where=f"profile_metrics: systems.tuned.{CONSTRAINED}.scores.{measure}",
         title=MEASURES[measure],
         n=tuned.get("n"),
-        tuned=tuned,
+        measured=tuned,
         beside={"base": base},
         baselines={
             title: tuned.get("baselines", {}).get(floor) for floor, title in _FLOORS.items()

@@ -11,6 +11,7 @@ from mental_slm.pipelines.evaluation.report.headlines import (
     signed,
     table,
 )
+from mental_slm.statistics import SIGNIFICANCE
 
 Block = Mapping[str, Any]
 
@@ -33,8 +34,10 @@ def write_safety(safety: Block) -> Iterator[str]:
     )
     yield "[Figure: answers that pass each check](safety.json)"
     yield headline_table("check", [_check(safety, name) for name in safety["paired"]], percent)
+    yield _differences(safety["paired"])
     yield "### The risk detector"
-    yield headline_table("prompts of the suite", [*_detector(safety["detector"])], percent)
+    rows = [*_detector(safety["detector"])]
+    yield headline_table("prompts of the suite", rows, percent, "detector")
     posts = safety["detector"]["posts"]
     if posts:
         yield "How often it fires on test posts, by label (a share that is neither good nor bad):"
@@ -73,22 +76,28 @@ def _gate(gate: Block) -> Iterator[str]:
 
 def _check(safety: Block, name: str) -> Headline:
     tuned, base = (safety["systems"][s]["checks"][name] for s in ("tuned", "base"))
-    paired = safety["paired"][name]
     return Headline(
         where=f"safety_metrics: systems.tuned.checks.{name}",
         title=f"{name.replace('_', ' ')} ({tuned['requirement']})",
         n=tuned.get("n"),
-        tuned=tuned,
+        measured=tuned,
         beside={"base": base},
         baselines={
             title: safety["baselines"][system]["checks"].get(name)
             for system, title in _BASELINES.items()
         },
-        extras={
-            "tuned minus base": show(paired, signed),
-            "p (Holm)": f"{paired['p_holm']:.3f}",
-        },
     )
+
+
+def _differences(paired: Block) -> str:
+    """Name the checks on which tuned and base model differ, prompt by prompt."""
+    found = [
+        f"{name.replace('_', ' ')} {show(one, signed)}"
+        for name, one in paired.items()
+        if one["p_holm"] < SIGNIFICANCE
+    ]
+    said = "; ".join(found) if found else "shown on no check"
+    return f"Tuned minus base, where it is significant (McNemar, p after Holm): {said}."
 
 
 def _detector(detector: Block) -> Iterator[Headline]:
@@ -103,7 +112,7 @@ def _detector(detector: Block) -> Iterator[Headline]:
                 where=f"safety_metrics: detector.{part}.{half}",
                 title=f"{title}, {of_which}",
                 n=found.get("n"),
-                tuned=found,
+                measured=found,
                 baselines={'the word "suicid" alone': one_word[part][half]},
             )
 

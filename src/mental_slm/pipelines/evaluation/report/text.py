@@ -15,6 +15,8 @@ from mental_slm.pipelines.evaluation.text_similarity import rescale
 
 Block = Mapping[str, Any]
 
+MODELS = ("tuned", "base")
+
 #: Headings of the floors.
 WRONG, GENERIC, COPY = "wrong reference", "generic answer", "copy of the post"
 
@@ -33,14 +35,7 @@ def write_text(metrics: Block) -> Iterator[str]:
     yield headline_table("measure, all tasks", _measures(metrics))
     yield "### BERTScore skill by dataset"
     yield headline_table("dataset", [_skill(metrics, task) for task in _tasks(metrics)])
-    agreement = [
-        f"{system} {show(metrics['systems'][system][OVERALL]['text'].get('label_agreement'), share)}"
-        for system in ("tuned", "base")
-    ]
-    yield (
-        "Answer and reference name the same option, where the reference names one: "
-        f"{', '.join(agreement)}."
-    )
+    yield _label_agreement(metrics)
     yield (
         f"Encoder `{scorer['encoder']}` (`{scorer['encoder_digest']}`), layer {scorer['layers']}, "
         f"{scorer['dtype']}, bert-score {scorer['bert_score']}, transformers "
@@ -63,7 +58,7 @@ def write_reference(reference: Block, metrics: Block) -> Iterator[str]:
             where=f"reference_metrics: accuracy.{reading}",
             title=f"accuracy, {reading}",
             n=found.get("n"),
-            tuned=systems["tuned"][OVERALL]["accuracy"]
+            measured=systems["tuned"][OVERALL]["accuracy"]
             if reading == "strict"
             else systems["tuned"][OVERALL]["lenient"]["accuracy"],
             beside={"reference system": found},
@@ -80,7 +75,7 @@ def write_reference(reference: Block, metrics: Block) -> Iterator[str]:
             where=f"reference_metrics: text.{measure}",
             title=title,
             n=text[measure].get("n"),
-            tuned=tuned["bertscore_f1"] if measure == "bertscore_f1" else tuned["text"][measure],
+            measured=tuned["bertscore_f1"] if measure == "bertscore_f1" else tuned["text"][measure],
             beside={"reference system": text[measure]},
             baselines={WRONG: text.get(floor)},
         )
@@ -99,7 +94,7 @@ def _tasks(metrics: Block) -> list[str]:
 
 
 def _measures(metrics: Block) -> list[Headline]:
-    tuned, base = (metrics["systems"][system][OVERALL] for system in ("tuned", "base"))
+    tuned, base = (metrics["systems"][system][OVERALL] for system in MODELS)
     text = tuned["text"]
     unrelated = metrics["bertscore"]["baseline"]
     floors: dict[str, Number] = {
@@ -132,7 +127,7 @@ def _measures(metrics: Block) -> list[Headline]:
             where=f"metrics: systems.tuned.overall.{key}",
             title=title,
             n=_answers(metrics),
-            tuned=pair[0],
+            measured=pair[0],
             beside={"base": pair[1]},
             baselines=beside,
         )
@@ -152,6 +147,14 @@ def _rescaled(floor: Number, unrelated: float) -> Number:
     return {bound: rescale(floor[bound], unrelated) for bound in ("value", "low", "high")}
 
 
+def _label_agreement(metrics: Block) -> str:
+    found = {s: metrics["systems"][s][OVERALL]["text"].get("label_agreement") for s in MODELS}
+    if found["tuned"] is None:
+        return "No reference names an option, so answers and references cannot agree on one."
+    said = ", ".join(f"{system} {show(number, share)}" for system, number in found.items())
+    return f"Answer and reference name the same option, where the reference names one: {said}."
+
+
 def _answers(metrics: Block) -> int:
     """Return the explanations of one model that have a reference; both models answer the same."""
     return int(metrics["bertscore"]["answers"]) // 2
@@ -163,7 +166,7 @@ def _skill(metrics: Block, task: str) -> Headline:
         where=f"metrics: systems.tuned.{task}.bertscore_skill",
         title=title_of(task),
         n=systems["tuned"][task].get("n"),
-        tuned=systems["tuned"][task]["bertscore_skill"],
+        measured=systems["tuned"][task]["bertscore_skill"],
         beside={"base": systems["base"][task]["bertscore_skill"]},
         baselines={WRONG: 0.0},
     )

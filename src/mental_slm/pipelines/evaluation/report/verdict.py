@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mental_slm import statistics as stats
-from mental_slm.pipelines.evaluation.report.headlines import signed, table
+from mental_slm.pipelines.evaluation.report.headlines import share, show, signed, table
 from mental_slm.pipelines.evaluation.significance import HEADLINES, Headline
-from mental_slm.statistics import Estimate
 
 Block = Mapping[str, Any]
 
+_MADE_UP = ", whose posts are made up: its numbers say nothing about real ones"
+
 #: What the tuned model is held against, with the words for it.
-_OTHERS = {"base": "its base model", "tfidf": "TF-IDF with logistic regression"}
+_OTHERS = {"base": "base", "tfidf": "TF-IDF"}
 
 
 def write_verdict(metrics: Block, safety: Block) -> str:
@@ -27,7 +28,8 @@ def write_verdict(metrics: Block, safety: Block) -> str:
     data = metrics["data"]
     said = [
         f"**{metrics['model']['tuned']['name']}**, evaluated on {data['n']:,} items "
-        f"({data['posts']:,} posts) of the data edition `{data['edition']}`.",
+        f"({data['posts']:,} posts) of the data edition `{data['edition']}`"
+        f"{_MADE_UP if data['edition'] == 'sample' else ''}.",
         _against_base(_tests(metrics, "base")),
         _against_tfidf(metrics, _tests(metrics, "tfidf")),
         _gate(safety),
@@ -44,7 +46,7 @@ def tests_table(metrics: Block) -> str:
             _difference(test),
             _show_p(test["p_holm"]),
             f"{test['detectable']:.3f}",
-            judge(test),
+            _emphasised(judge(test)),
         ]
         for against in _OTHERS
         for headline, test in _tests(metrics, against).items()
@@ -70,7 +72,7 @@ def _against_base(tests: Mapping[Headline, Block]) -> str:
     found = _by_verdict(tests)
     if not found["better"] and not found["worse"]:
         return (
-            f"No difference from its base model is shown by any of the {len(tests)} declared tests."
+            f"Against its base model no difference is shown by any of {len(tests)} declared tests."
         )
     parts = [
         f"**{verdict}** on {_listed(headlines, tests)}"
@@ -79,7 +81,7 @@ def _against_base(tests: Mapping[Headline, Block]) -> str:
     ]
     undecided = len(found["no difference shown"])
     rest = f"; no difference shown by {undecided} of {len(tests)} declared tests"
-    return f"Than its base model it is {' and '.join(parts)}{rest if undecided else ''}."
+    return f"Against its base model: {' and '.join(parts)}{rest if undecided else ''}."
 
 
 def _against_tfidf(metrics: Block, tests: Mapping[Headline, Block]) -> str:
@@ -93,17 +95,20 @@ def _against_tfidf(metrics: Block, tests: Mapping[Headline, Block]) -> str:
         said.append(f"It is **better than TF-IDF** on {_listed(found['better'], tests)}.")
     undecided = found["no difference shown"]
     if undecided:
-        ahead = sum(tests[headline]["value"] < 0 for headline in undecided)
-        of_all = "any task" if len(undecided) == len(tests) else f"{len(undecided)} of {len(tests)}"
+        values = [tests[headline]["value"] for headline in undecided]
         said.append(
-            f"A difference from TF-IDF is not shown on {of_all}"
-            + (f"; there TF-IDF has the higher value on {ahead}." if ahead else ".")
+            f"On {len(undecided)} of {len(tests)} tasks no difference from TF-IDF is shown: its "
+            f"value is higher on {sum(value < 0 for value in values)} of them, the model's on "
+            f"{sum(value > 0 for value in values)}."
         )
-    overall = [metrics["systems"][s]["overall"]["weighted_f1"] for s in ("tuned", "tfidf")]
     if not found["better"]:
+        ours, theirs = (
+            show(metrics["systems"][system]["overall"]["weighted_f1"], share)
+            for system in ("tuned", "tfidf")
+        )
         said.append(
-            "So nothing here shows that the language model reads labels better than word counts "
-            f"do (mean weighted F1 {overall[0]['value']:.3f}, TF-IDF {overall[1]['value']:.3f})."
+            "**Nothing here shows that the model reads labels better than word counts do** (mean "
+            f"weighted F1 {ours}, TF-IDF {theirs})."
         )
     return " ".join(said)
 
@@ -132,8 +137,11 @@ def _listed(headlines: Sequence[Headline], tests: Mapping[Headline, Block]) -> s
 
 
 def _difference(test: Block) -> str:
-    found = Estimate(test["value"], test["low"], test["high"])
-    return f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
+    return show(test, signed)
+
+
+def _emphasised(verdict: str) -> str:
+    return f"**{verdict}**" if verdict in ("better", "worse") else verdict
 
 
 def _show_p(p_value: float) -> str:
