@@ -193,8 +193,13 @@ def test_old_turns_make_room_and_a_message_that_never_fits_is_refused(bundle) ->
     (bundle / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 80}))
     conversation = Conversation(bundle)
     for number in range(6):
+        before = [*conversation._turns]
         answer(conversation, f"Day {number} was grey.")
         assert len(conversation._read) <= 80
+        prompt = conversation._fit(
+            [*before, {"role": "user", "content": f"Day {number} was grey."}]
+        )
+        assert conversation._read[: len(prompt)] == prompt, "the cache holds another dialogue"
     with pytest.raises(ValueError, match="the model reads 68; shorten it"):
         answer(conversation, "grey " * 100 + AT_RISK)
     assert conversation.resource() == CRISIS_RESOURCE

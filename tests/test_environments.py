@@ -175,7 +175,7 @@ def test_environments_never_share_a_path_after_augmentation(pipelines) -> None:
 
 @pytest.mark.parametrize("env", ALL)
 def test_editions_of_the_data_never_share_a_path(env: str) -> None:
-    inputs = {"prompts", "teacher_api_key", "judge_api_key", "published_results"}
+    inputs = {"prompts", "teacher_api_key", "judge_api_key", "published_results", "device_anchors"}
     reads_all = {"comparison_table", "comparison_figure"} | inputs | SHARED
     sample, public = catalog(env, data="sample"), catalog(env, data="public")
     same = [

@@ -169,8 +169,13 @@ def test_genai_folder_answers_as_the_model(
 
 
 def test_no_package_is_one_sentence(model_of, options, tmp_path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    made = build_genai_model(model_of("llama-tied"), with_cpu(options, genai=True), tmp_path)
+    model, found = model_of("llama-tied"), importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda n, *a: None if n == "onnxruntime_genai" else found(n, *a),
+    )
+    made = build_genai_model(model, with_cpu(options, genai=True), tmp_path)
     assert "pip install 'mental-slm[genai]'" in made.skipped_because
     assert "No model for onnxruntime-genai" in caplog.text
 

@@ -230,7 +230,8 @@ def _quality(metrics: Mapping[str, Any]) -> Iterator[str]:
     rows = []
     for task in systems["tuned"]:
         for measure, title in measures:
-            cells = [_estimate(systems[name].get(task, {}).get(measure)) for name in names]
+            blocks = [systems[name].get(task, {}) for name in names]
+            cells = [_estimate(b[measure]) if measure in b else "" for b in blocks]
             shown = TASKS[task].title if task in TASKS else "All tasks"
             rows.append((shown, str(systems["tuned"][task]["n"]), title, *cells))
     yield from _table(("task", "n", "measure", *titles), rows)
