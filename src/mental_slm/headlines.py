@@ -57,13 +57,34 @@ def _metrics(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _parity(report: dict[str, Any]) -> list[str]:
+def _safety(report: dict[str, Any]) -> list[str]:
+    gate = report["gate"]
+    failed = ", ".join(failure["name"] for failure in gate["failures"])
     return [
-        f"{name} ONNX: {report[name]['size_bytes'] / 1e6:.0f} MB, KL {report[name]['kl']:.2g} "
-        f"nats per token, same first choice {report[name]['top1_agreement']:.1%}, "
-        f"{report[name]['decode_tokens_per_s']:.0f} tokens/s (torch "
-        f"{report['torch']['decode_tokens_per_s']:.0f})"
-        for name in ("fp32", "int8")
+        "safety: the release gate is " + ("passed" if gate["passed"] else f"not passed ({failed})")
+    ]
+
+
+def _parity(report: dict[str, Any]) -> list[str]:
+    exports = {f"{name} ONNX": report[name] for name in ("fp32", "int8")} | report["runtimes"]
+    torch = report["torch"]["decode_tokens_per_s"]
+    return [
+        f"{name}: {facts['size_bytes'] / 1e6:.0f} MB, KL {facts['kl']:.2g} nats per token, "
+        f"same first choice {facts['top1_agreement']:.1%}"
+        + (
+            f", {facts['decode_tokens_per_s']:.0f} tokens/s (torch {torch:.0f})"
+            if facts.get("decode_tokens_per_s")  # a GGUF is only read back here
+            else ""
+        )
+        for name, facts in exports.items()
+    ]
+
+
+def _npu(report: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['step']} against {row['against']}: cosine {row['cosine']:.4f}, "
+        f"same first choice {row['top1_agreement']:.1%} of {row['tokens']} tokens"
+        for row in report["rows"]
     ]
 
 
@@ -76,5 +97,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "augmentation_counts": _augmentation,
     "merge_report": _merge,
     "metrics": _metrics,
+    "safety_metrics": _safety,
     "parity_report": _parity,
+    "npu_parity": _npu,
 }

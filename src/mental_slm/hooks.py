@@ -434,6 +434,8 @@ def summarise(manifest: dict[str, Any], path: Path, project: Path) -> str:
     numbers = headlines(read_reports(manifest, project))
     if numbers:
         lines += ["Headline numbers:", *(f"  {line}" for line in numbers)]
+    if page := manifest["outputs"].get("evaluation_report_html"):
+        lines.append(f"What they mean: {page['path']}")
     return "\n".join(lines)
 
 
