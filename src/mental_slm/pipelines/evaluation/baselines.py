@@ -2,7 +2,7 @@
 
 The majority baseline always says the most frequent training label, and as a probability the share
 of each training label; the TF-IDF baseline is a logistic regression on word counts, the usual floor
-for these corpora.
+for these corpora, with every label weighing the same.
 """
 
 from collections import Counter
@@ -45,7 +45,9 @@ def predict_tfidf(
     classifier = make_pipeline(
         # Words of one letter count too ("I"): they carry signal in first-person posts.
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
-        LogisticRegression(max_iter=1000, random_state=seed),
+        # Without weights it says the most frequent label of DR and DepSeverity nearly always: a
+        # balanced accuracy of 0.51 and 0.26 on their validation posts, against 0.83 and 0.45.
+        LogisticRegression(max_iter=1000, random_state=seed, class_weight="balanced"),
     )
     classifier.fit([pair["post"] for pair in train], labels)
     rows = classifier.predict_proba([pair["post"] for pair in items])

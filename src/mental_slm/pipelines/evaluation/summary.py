@@ -96,8 +96,8 @@ METHODS = {
     "headlines": "declared before any number is seen; p adjusted by Holm over the family; better or "
     "worse needs p below 0.05 and a difference above the minimum detectable effect (80 % power)",
     "baselines": "majority: most frequent training label of the task, its probabilities are the "
-    "shares of the training labels; tfidf: logistic regression on TF-IDF of words and word pairs "
-    "of the training posts",
+    "shares of the training labels; tfidf: logistic regression, every label weighing the same, on "
+    "TF-IDF of words and word pairs of the training posts",
 }
 
 

@@ -214,6 +214,14 @@ def test_the_baselines_learn_from_the_training_pairs_alone(make_pairs: MakePairs
     assert most_probable({"b": 0.5, "a": 0.5}) == "a"
 
 
+def test_tfidf_finds_a_rare_label():
+    rare = [{"post": f"dark day {n}, nothing helps", "label": "yes"} for n in range(3)]
+    common = [{"post": f"a day {n} like others, all fine", "label": "no"} for n in range(60)]
+    items = [{"post": "dark day again, nothing helps"}, {"post": "a day like others"}]
+    found = predict_tfidf(rare + common, items, seed=0)
+    assert [most_probable(row) for row in found] == ["yes", "no"]
+
+
 def test_a_task_without_training_pairs_is_named(make_pairs: MakePairs) -> None:
     train = [pair for pair in make_pairs(20, "train") if pair["task"] != "stress"]
     with pytest.raises(ValueError, match="no pair of task stress"):
