@@ -21,6 +21,13 @@ from mental_slm.records import Message
 from mental_slm.tasks import ANSWER_PREFIX, answer_line
 
 
+def shares(log_probabilities: Sequence[float]) -> tuple[float, ...]:
+    """Return probabilities that sum to 1, from natural logarithms that need not."""
+    highest = max(log_probabilities)
+    weights = [math.exp(value - highest) for value in log_probabilities]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
 @dataclass(frozen=True)
 class Choice:
     """A prompt and the phrases that may answer it.
@@ -46,9 +53,7 @@ class OptionScores:
     @property
     def probabilities(self) -> tuple[float, ...]:
         """The likelihoods as shares of their sum: the model must take one of the options."""
-        highest = max(self.log_likelihoods)
-        shares = [math.exp(value - highest) for value in self.log_likelihoods]
-        return tuple(share / sum(shares) for share in shares)
+        return shares(self.log_likelihoods)
 
 
 def score_options(

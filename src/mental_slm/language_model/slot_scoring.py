@@ -21,6 +21,8 @@ from typing import Any
 
 from mental_slm.language_model.chat import encode_prompt
 from mental_slm.language_model.generation import Prompt
+from mental_slm.language_model.label_scoring import shares
+from mental_slm.language_model.tokens import common_start
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class FilledForm:
     @property
     def probabilities(self) -> tuple[tuple[float, ...], ...]:
         """For every slot, the shares of its values: the model must take one of them."""
-        return tuple(_shares(slot) for slot in self.log_probabilities)
+        return tuple(shares(slot) for slot in self.log_probabilities)
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -130,7 +132,7 @@ def branch_ids(
     ):
         last = next(i for i, (_, end) in enumerate(places) if end > len(before + value))
         answers.append(list(ids[: last + 1]))
-    shared = _common_start(answers)
+    shared = common_start(answers)
     return shared, [ids[len(shared) :] for ids in answers]
 
 
@@ -219,7 +221,7 @@ class _Tree:
         It predicts the branches. What the path holds beyond is hidden.
         """
         path = self._paths[row]
-        known = len(_common_start([[token for _, token in path], stem]))
+        known = len(common_start([[token for _, token in path], stem]))
         del path[min(known, len(stem) - 1) :]
         return stem[len(path) :]
 
@@ -290,18 +292,3 @@ class _Nodes:
         self.ids[row, column] = token
         self.positions[row, column] = len(seen)
         self.sees[row, column, seen] = True
-
-
-def _common_start(sequences: Sequence[list[int]]) -> list[int]:
-    """Return what all sequences begin with."""
-    shortest = min(sequences, key=len)
-    for index, token in enumerate(shortest):
-        if any(ids[index] != token for ids in sequences):
-            return shortest[:index]
-    return shortest
-
-
-def _shares(log_probabilities: Sequence[float]) -> tuple[float, ...]:
-    highest = max(log_probabilities)
-    weights = [math.exp(value - highest) for value in log_probabilities]
-    return tuple(weight / sum(weights) for weight in weights)

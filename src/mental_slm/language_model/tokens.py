@@ -1,11 +1,20 @@
-"""Counting tokens without loading a model."""
+"""What can be said of tokens without loading a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mental_slm.storage import atomic_path
 
 from .source import embedded_tokenizer
+
+
+def common_start(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """Return the tokens that all sequences begin with."""
+    shortest = min(sequences, key=len)
+    for index, token in enumerate(shortest):
+        if any(ids[index] != token for ids in sequences):
+            return list(shortest[:index])
+    return list(shortest)
 
 
 def token_counter(cache: Path) -> Callable[[str], int]:

@@ -80,13 +80,13 @@ def test_a_resumed_judging_gives_the_same_replies(
         }
 
     starts: list[tuple[int, ...]] = []
-    common_start = in_process._common_start
+    common_start = in_process.common_start
 
     def noted(asked: Any) -> list[int]:
         starts.append(tuple(common_start(asked)))
         return common_start(asked)
 
-    monkeypatch.setattr(in_process, "_common_start", noted)
+    monkeypatch.setattr(in_process, "common_start", noted)
     whole = ask(tmp_path / "whole.jsonl")
     starts_of_whole = set(starts)
     starts.clear()
@@ -122,12 +122,12 @@ def test_a_remembered_start_does_not_change_a_reply(
         for n in range(5)
     ]
     together = []
-    model.remember(in_process._common_start(asked))
+    model.remember(asked)
     for prompt in asked:
         together.append(model.reply(prompt, body))
     alone = []
     for prompt in asked:
-        model.remember(prompt[:1])
+        model.remember([prompt])
         alone.append(model.reply(prompt, body))
     assert together == alone
     assert len({tuple(reply) for reply in together}) >= 1

@@ -435,12 +435,6 @@ def test_what_a_model_would_say_anyway_counts_as_recited(
     assert found == {digest(own): 6, digest(other): 0}
 
 
-def test_a_common_start_ends_at_the_first_difference() -> None:
-    assert memorisation.common_start([1, 2, 3], [1, 2, 4]) == 2
-    assert memorisation.common_start([1, 2, 3], [1, 2, 3]) == 3
-    assert memorisation.common_start([1], []) == 0
-
-
 # --- options ----------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mental_slm.language_model.options import ModelOptions
+from mental_slm.language_model.tokens import common_start
 from mental_slm.openai_client import Summary
 from mental_slm.openai_client.journal import Journal
 from mental_slm.openai_client.protocol import Entry, make_entry
@@ -83,7 +84,7 @@ def _reply(
         if not any(request["custom_id"] in missing for request in group):
             continue
         prompts = [encode_prompt(tokenizer, request["body"]["messages"]) for request in group]
-        judge.remember(_common_start(prompts))
+        judge.remember(prompts)
         for request, prompt in zip(group, prompts, strict=True):
             if request["custom_id"] not in missing:
                 continue
@@ -106,16 +107,6 @@ def _group(requests: Sequence[Request]) -> list[list[Request]]:
         key = (request["body"]["messages"][0]["content"], request["custom_id"].split("-")[0])
         groups.setdefault(key, []).append(request)
     return list(groups.values())
-
-
-def _common_start(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """Return the tokens that all prompts start with, at least one token short of each prompt."""
-    length = min(len(prompt) for prompt in prompts) - 1
-    for position in range(length):
-        if len({prompt[position] for prompt in prompts}) > 1:
-            length = position
-            break
-    return list(prompts[0][:length])
 
 
 def _entry(
@@ -143,10 +134,12 @@ class _Judge:
         self._cache: Any = None
         self._remembered = 0
 
-    def remember(self, start: Sequence[int]) -> None:
-        """Compute what the next prompts have in common."""
+    def remember(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Compute what the next prompts have in common at their start."""
         from transformers import DynamicCache
 
+        # of each prompt at least one token is left to run
+        start = common_start([prompt[:-1] for prompt in prompts])
         self._cache, self._remembered = DynamicCache(), len(start)
         if start:
             self._feed(start)

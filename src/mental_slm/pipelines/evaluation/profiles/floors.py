@@ -138,22 +138,6 @@ def studemo_floors(annotation: Table, texts: int, seed: int) -> dict[str, dict[s
     return found
 
 
-def studemo_errors(annotation: Table, texts: int, seed: int) -> dict[str, dict[str, float]]:
-    """Return mean absolute errors by dimension: between two humans, and of the two constants."""
-    gold, train = hold_out(annotation, texts, seed)
-    floors = floor_predictions(gold, train, seed)
-    first, second = rater_pairs(annotation)
-    errors = {
-        "human": metrics.mae(first, second, metrics.plain(len(first))),
-        "constant_mean": metrics.mae(floors["constant_mean"], gold, metrics.plain(len(gold))),
-        "constant_median": metrics.mae(floors["constant_median"], gold, metrics.plain(len(gold))),
-    }
-    return {
-        name: dict(zip(DIMENSIONS, map(float, values[0]), strict=True))
-        for name, values in errors.items()
-    }
-
-
 def hold_out(annotation: Table, texts: int, seed: int) -> tuple[Array, Array]:
     """Return the mean profiles of some texts, chosen by seed, and of all others."""
     profiles = annotation.groupby("text_id")[list(DIMENSIONS)].mean().to_numpy(dtype=np.float64)

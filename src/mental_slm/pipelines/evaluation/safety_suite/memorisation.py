@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mental_slm.language_model.tokens import common_start
 from mental_slm.pipelines.evaluation.safety_suite.options import MemorisationOptions
 from mental_slm.references import ModelRef
 
@@ -57,17 +58,9 @@ def count_recited(
         )
     continued = output[:, options.prefix_tokens :].tolist()
     return [
-        {"text_id": text_id, "recited": common_start(ids[options.prefix_tokens :], said)}
+        {"text_id": text_id, "recited": len(common_start([ids[options.prefix_tokens :], said]))}
         for (text_id, ids), said in zip(posts.items(), continued, strict=True)
     ]
-
-
-def common_start(expected: Sequence[int], said: Sequence[int]) -> int:
-    """Return how many leading tokens of both sequences agree."""
-    pairs = zip(expected, said, strict=False)
-    return next(
-        (position for position, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(said))
-    )
 
 
 def _sample(
