@@ -39,6 +39,16 @@ class EncodedSplit:
     too_long: dict[str, int]
 
 
+def first_by_id(pairs: Sequence[dict[str, Any]], at_most: int | None) -> list[dict[str, Any]]:
+    """Return so many pairs in the order of their ids, which is no order of datasets or labels.
+
+    Args:
+        pairs: Instruction pairs (:class:`mental_slm.records.Pair`).
+        at_most: How many; None takes all.
+    """
+    return sorted(pairs, key=lambda pair: pair["pair_id"])[:at_most]
+
+
 def encode_split(
     name: str, pairs: Sequence[dict[str, Any]], tokenizer: Any, max_length: int
 ) -> EncodedSplit:

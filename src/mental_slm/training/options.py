@@ -149,6 +149,14 @@ class FineTuningOptions(TrainingOptions):
         default="auto",
         description="As for the training; auto: only where the plan finds no room without.",
     )
+    validation_pairs: int | None = Field(
+        default=500,
+        gt=0,
+        description=(
+            "Validation pairs to choose the best adapter by, the first by id; null takes all. The "
+            "1,621 public ones took a third of a training's time."
+        ),
+    )
     plan: PlanOptions = Field(default=PlanOptions(), description="The plan.")
     launcher: LauncherOptions = Field(default=LauncherOptions(), description="The hardware.")
     restart: bool = Field(

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from mental_slm.datasets import ModelDataset, PeftAdapterDataset
 from mental_slm.fingerprints import digest_folder
+from mental_slm.language_model.chat import encode_pair
 from mental_slm.language_model.loading import load_model, load_model_nf4, load_tokenizer
 from mental_slm.pipelines.fine_tuning import create_pipeline
 from mental_slm.pipelines.fine_tuning.merging import MergeLost, merge
@@ -26,7 +27,11 @@ from mental_slm.training.options import FineTuningOptions, MergeOptions
 def options() -> FineTuningOptions:
     settings = {"max_steps": 8, "save_steps": 4, "eval_steps": 4, "logging_steps": 2}
     return FineTuningOptions(
-        **settings, warmup=0.0, learning_rate=2e-2, lora={"r": 4, "alpha": 8, "dropout": 0.0}
+        **settings,
+        warmup=0.0,
+        learning_rate=2e-2,
+        lora={"r": 4, "alpha": 8, "dropout": 0.0},
+        validation_pairs=6,
     )
 
 
@@ -71,6 +76,14 @@ def test_training_learns_and_keeps_the_best_adapter(results):
         "step", "loss", "learning_rate", "grad_norm",
         "tokens", "tokens_per_second", "seconds_left", "peak_memory_mb",
     }  # fmt: skip
+
+
+def test_the_best_adapter_is_chosen_by_the_first_validation_pairs_by_id(results, inputs):
+    tokenizer = load_tokenizer(results["base_model"].path)
+    few = sorted(inputs["pairs_val"], key=lambda pair: pair["pair_id"])[:6]
+    assert few != inputs["pairs_val"][:6]
+    read = read_pairs(inputs["fine_tuning_workspace"] / "training" / "validation.jsonl")
+    assert read == [encode_pair(tokenizer, pair["messages"]) for pair in few]
 
 
 def test_the_report_shows_what_the_adapter_is_worth(results):

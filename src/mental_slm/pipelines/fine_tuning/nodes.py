@@ -22,7 +22,7 @@ from mental_slm.storage import write_text
 from mental_slm.training.batches import write_pairs
 from mental_slm.training.checkpoints import require_writable
 from mental_slm.training.config import WorkerConfig
-from mental_slm.training.encoding import EncodedSplit, encode_split
+from mental_slm.training.encoding import EncodedSplit, encode_split, first_by_id
 from mental_slm.training.options import FineTuningOptions
 from mental_slm.training.plan import TrainingPlan, render
 from mental_slm.training.planning import describe_hardware, make_plan
@@ -152,7 +152,7 @@ def train_adapter(
 
     Args:
         pairs_train: Pairs to learn from.
-        pairs_val: Pairs to choose the best adapter by.
+        pairs_val: The first of them (by id) are what the best adapter is chosen by.
         base_model: The frozen model.
         training_plan: Decides what the options leave to it (``auto``).
         options: Options of the training.
@@ -164,16 +164,17 @@ def train_adapter(
     """
     folder = workspace / "training"
     record_at = tracking_uri(options)
+    few = first_by_id(pairs_val, options.validation_pairs)
     made_from = Fingerprint.of(
         "adapter",
-        pairs=digest([pairs_train, pairs_val]),
+        pairs=digest([pairs_train, few]),
         base=base_model.digest,
         options=options.asked(),  # not what the plan decides: it changes no result
         code=digest_code(*CODE),
     )
     if not made_from.matches(folder):
         made_from.unseal(folder)
-        train, validation = _encode(pairs_train, pairs_val, base_model, options)
+        train, validation = _encode(pairs_train, few, base_model, options)
         plan = TrainingPlan.model_validate(training_plan)
         _run_worker(folder, train, validation, base_model, plan, options, model)
         made_from.seal(folder)

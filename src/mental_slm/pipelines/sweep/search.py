@@ -29,7 +29,7 @@ from mental_slm.storage import write_text
 from mental_slm.training.batches import write_pairs
 from mental_slm.training.checkpoints import require_writable
 from mental_slm.training.config import LoraOptions, TrainingOptions, WorkerConfig
-from mental_slm.training.encoding import EncodedSplit, encode_split
+from mental_slm.training.encoding import EncodedSplit, encode_split, first_by_id
 from mental_slm.training.options import FineTuningOptions, LauncherOptions
 from mental_slm.training.plan import PlanImpossible
 from mental_slm.training.planning import describe_hardware, make_plan
@@ -91,7 +91,7 @@ class Search:
                     f"{', '.join(around.recipes) or 'none'}"
                 )
         tokenizer = load_tokenizer(base.path)
-        few = sorted(pairs_val, key=lambda pair: pair["pair_id"])[: options.validation_pairs]
+        few = first_by_id(pairs_val, options.validation_pairs)
         return cls(
             train=encode_split("train", pairs_train, tokenizer, around.max_length),
             validation=encode_split("val", few, tokenizer, around.max_length),
