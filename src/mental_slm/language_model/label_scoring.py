@@ -82,7 +82,7 @@ def score_options(
             raise ValueError(f"choice {choice.key}: no phrase to score")
         by_phrases[choice.phrases].append(choice)
     for phrases, group in by_phrases.items():
-        branches = _Branches.of(tokenizer, phrases)
+        branches = Branches.of(tokenizer, phrases)
         encoded = sorted(
             (
                 ([*encode_prompt(tokenizer, choice.messages), *branches.opening], choice.key)
@@ -103,7 +103,7 @@ def score_options(
 
 
 @dataclass(frozen=True)
-class _Branches:
+class Branches:
     """The options as token ids: what they share, and what each goes on with.
 
     Attributes:
@@ -115,7 +115,9 @@ class _Branches:
     endings: list[list[int]]
 
     @classmethod
-    def of(cls, tokenizer: Any, phrases: Sequence[str]) -> "_Branches":
+    def of(cls, tokenizer: Any, phrases: Sequence[str]) -> "Branches":
+        """Encode the answer line of every phrase."""
+
         def encode(text: str) -> list[int]:
             return list(tokenizer(text, add_special_tokens=False).input_ids)
 
@@ -129,7 +131,7 @@ class _Branches:
 
 
 def _score_batch(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], branches: _Branches
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], branches: Branches
 ) -> list[list[float]]:
     import torch
 

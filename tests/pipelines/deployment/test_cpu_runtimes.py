@@ -22,7 +22,7 @@ from mental_slm.pipelines.deployment.cpu.parity import check_runtime_gates
 from mental_slm.pipelines.deployment.cpu.template import PROBES, standalone_template
 from mental_slm.pipelines.deployment.parity import (
     ParityBroken,
-    draw_samples,
+    draw_held_out,
     measure_original,
 )
 
@@ -33,8 +33,8 @@ def with_cpu(options, **changes):
 
 def original(model, options, make_pairs):
     tokenizer = load_tokenizer(model.path)
-    samples = draw_samples(make_pairs(4, "test"), tokenizer, 2, options.parity.tokens)
-    return samples, measure_original(model.path, samples, options.parity.speed_tokens)[0]
+    held_out = draw_held_out(make_pairs(5, "test"), tokenizer, options.parity)
+    return held_out, measure_original(model.path, held_out, options.parity.speed_tokens)[0]
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,12 @@ def test_gguf_loads_back_as_the_same_model(
 ) -> None:
     model, wanted = model_of(kind), with_cpu(options, gguf=types)
     made = build_gguf_files(model, wanted, tmp_path)
-    samples, logits = original(model, wanted, make_pairs)
-    rows = measure_runtimes(model, skipped["genai_model"], made, samples, logits, wanted, 1)
+    held_out, answers = original(model, wanted, make_pairs)
+    rows = measure_runtimes(model, skipped["genai_model"], made, held_out, answers, wanted, 1)
     exact = rows.pop("gguf_f16")
     assert exact["kl"] < 1e-5
     assert exact["top1_agreement"] > 0.98
+    assert (exact["task_items"], exact["task_agreement"]) == (5, 1.0)
     for name, row in rows.items():
         assert exact["kl_share"] < row["kl_share"] < {"gguf_q8_0": 0.005, "gguf_q4_0": 0.5}[name]
         assert row["size_bytes"] < exact["size_bytes"]
@@ -150,8 +151,8 @@ def test_genai_folder_answers_as_the_model(
     pytest.importorskip("onnxruntime_genai")
     model, wanted = model_of("llama-tied"), with_cpu(options, genai=True)
     made = build_genai_model(model, wanted, tmp_path)
-    samples, logits = original(model, wanted, make_pairs)
-    rows = measure_runtimes(model, made, skipped["gguf_model"], samples, logits, wanted, 1)
+    held_out, answers = original(model, wanted, make_pairs)
+    rows = measure_runtimes(model, made, skipped["gguf_model"], held_out, answers, wanted, 1)
     row = rows["genai_int4"]
     assert row["kl_share"] < 0.5
     assert row["stepwise_difference"] < 0.5 * row["max_logit_difference"] + 1e-3
@@ -180,7 +181,13 @@ def test_no_package_is_one_sentence(model_of, options, tmp_path, monkeypatch, ca
     assert "No model for onnxruntime-genai" in caplog.text
 
 
-ROW = {"kl": 0.01, "kl_share": 0.001, "decided_top1_agreement": 0.99, "size_bytes": 100}
+ROW = {
+    "kl": 0.01,
+    "kl_share": 0.001,
+    "decided_top1_agreement": 0.99,
+    "decided_task_agreement": 1.0,
+    "size_bytes": 100,
+}
 
 
 @pytest.mark.parametrize(
@@ -190,6 +197,7 @@ ROW = {"kl": 0.01, "kl_share": 0.001, "decided_top1_agreement": 0.99, "size_byte
         ("gguf_q8_0", {"kl_share": float("nan")}, "gguf_q8_0_max_kl_share"),
         ("gguf_q4_0", {"kl": 3.0}, "gguf_q4_0_max_kl"),
         ("genai_int4", {"decided_top1_agreement": 0.05}, "genai_int4_min_top1"),
+        ("gguf_q8_0", {"decided_task_agreement": 0.4}, "gguf_q8_0_min_task"),
         ("genai_int4", {"size_bytes": 500}, "genai_int4_max_size_share"),
     ],
 )

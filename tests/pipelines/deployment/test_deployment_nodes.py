@@ -172,10 +172,18 @@ def test_comparison_by_hand() -> None:
     assert numbers["max_logit_difference"] == pytest.approx(np.log(3.5))
 
 
-@pytest.mark.parametrize("broken", ["kl", "stepwise_kl", "kl_share", "decided_top1_agreement"])
+@pytest.mark.parametrize(
+    "broken", ["kl", "stepwise_kl", "kl_share", "decided_top1_agreement", "decided_task_agreement"]
+)
 def test_no_number_is_no_pass(broken, options) -> None:
     fp32 = {"max_logit_difference": 0.0, "stepwise_difference": 0.0}
-    int8 = {"kl": 0.0, "stepwise_kl": 0.0, "kl_share": 0.0, "decided_top1_agreement": None}
+    int8 = {
+        "kl": 0.0,
+        "stepwise_kl": 0.0,
+        "kl_share": 0.0,
+        "decided_top1_agreement": None,
+        "decided_task_agreement": None,
+    }
     assert all(gate["passed"] for gate in check_gates(fp32, int8, options.parity))
     with pytest.raises(ParityBroken, match="int8_[a-z0-9_]+: nan"):
         check_gates(fp32, int8 | {broken: float("nan")}, options.parity)

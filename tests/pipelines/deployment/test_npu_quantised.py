@@ -22,6 +22,7 @@ from mental_slm.pipelines.deployment.npu.qdq import SCHEMES, quantise_decoder
 from mental_slm.pipelines.deployment.npu.runner import Step, cpu_opener, plan_steps, run_parts
 from mental_slm.pipelines.deployment.npu.static_decoder import read_geometry
 from mental_slm.pipelines.deployment.parity import ParityBroken, compare_logits
+from mental_slm.pipelines.deployment.task_metric import Question
 
 TOKENS = np.random.default_rng(0).integers(3, 49152, 40).tolist()
 
@@ -160,10 +161,21 @@ def test_comparison_by_hand() -> None:
     assert row["cosine"] == pytest.approx((1 + row["lowest_cosine"]) / 2)
     assert row["perplexity"] == pytest.approx(2)
     assert row["perplexity_before"] == pytest.approx(4 / 3)
+    assert row["task_items"] == 0
     assert "| a | b | 2 |" in render_table([row])
+    question = Question([0], (0, 1), 1)
+    asked_before, asked_after = np.log([[0.25, 0.75]]), np.log([[0.6, 0.4]])
+    asked = compare_step(
+        "a", "b", [steps], [before, asked_before], [after, asked_after], [question]
+    )
+    numbers = {"task_items": 1, "task_accuracy": 0.0, "task_accuracy_before": 1.0}
+    assert asked | numbers == asked
+    assert asked["cosine"] == row["cosine"]  # of the question only the label counts
 
 
-@pytest.mark.parametrize("key", ["max_logit_difference", "cosine", "kl_share"])
+@pytest.mark.parametrize(
+    "key", ["max_logit_difference", "cosine", "kl_share", "decided_task_agreement"]
+)
 def test_no_number_passes_no_gate(key: str, npu_line, options) -> None:
     row = {**npu_line.report["rows"][1], key: float("nan")}
     limits = options.npu.parity.model_copy(update={"static_max_difference": 1e9})

@@ -71,6 +71,8 @@ PARITY_COLUMNS = (
     ("kl", "{:.2g}"),
     ("kl_share", "{:.2g}"),
     ("decided_top1_agreement", "{:.1%}"),
+    ("task_agreement", "{:.0%}"),
+    ("task_accuracy", "{:.0%}"),
     ("response_nll", "{:.4f}"),
     ("prompt_tokens_per_s", "{:.0f}"),
     ("decode_tokens_per_s", "{:.1f}"),
@@ -300,7 +302,9 @@ def _fidelity(facts: CardFacts) -> list[str]:
         "",
         "`kl`: mean divergence of the next-token distributions in nats; `kl_share`: the same as a "
         "share of what the model knows beyond a uniform guess; `decided_top1_agreement`: same "
-        "first choice where the original leads by a probability of 0.1.",
+        "first choice where the original leads by a probability of 0.1; `task_agreement`: same "
+        f"label as the original on {parity['int8']['task_items']} held-out posts, and "
+        "`task_accuracy`: the right one, both without a written explanation.",
         *(
             f"\nNo model for {r.runtime}: {r.skipped_because}."
             for r in facts.runtimes

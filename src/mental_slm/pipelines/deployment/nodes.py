@@ -130,26 +130,23 @@ def check_parity(
     from mental_slm.pipelines.deployment.cpu.parity import check_runtime_gates
     from mental_slm.pipelines.deployment.parity import (
         check_gates,
-        draw_samples,
+        draw_held_out,
         measure_exported,
         measure_original,
     )
 
     threads = use_threads(model.threads)
-    samples = draw_samples(
-        pairs_test,
-        load_tokenizer(merged_model.path),
-        options.parity.prompts,
-        options.parity.tokens,
+    held_out = draw_held_out(pairs_test, load_tokenizer(merged_model.path), options.parity)
+    original, torch_report = measure_original(
+        merged_model.path, held_out, options.parity.speed_tokens
     )
-    logits, torch_report = measure_original(merged_model.path, samples, options.parity.speed_tokens)
     fp32, int8 = (
-        measure_exported(artefact, samples, logits, options.parity, threads)
+        measure_exported(artefact, held_out, original, options.parity, threads)
         for artefact in (onnx_model, onnx_int8_model)
     )
     gates = check_gates(fp32, int8, options.parity)
     runtimes = measure_runtimes(
-        merged_model, genai_model, gguf_model, samples, logits, options, threads
+        merged_model, genai_model, gguf_model, held_out, original, options, threads
     )
     for name, report in {"float32": fp32, "int8": int8, **runtimes}.items():
         logger.info(
@@ -171,7 +168,7 @@ def check_parity(
             "fp32": onnx_model.digest,
             "int8": onnx_int8_model.digest,
         },
-        "samples": len(samples),
+        "samples": len(held_out.samples),
         "threads": threads,
         "torch": torch_report,
         "fp32": fp32,

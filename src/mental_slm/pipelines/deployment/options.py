@@ -34,6 +34,12 @@ class ParityOptions(Options):
         description="Tokens of a pair that count; the rest is cut. Memory grows with prompts x "
         "tokens x vocabulary x 4 bytes.",
     )
+    task_items: int = Field(
+        ge=0,
+        description="Held-out posts of which the chosen label is compared, drawn evenly over the "
+        "tasks. One run of a prompt each, for every artefact.",
+    )
+    task_tokens: int = Field(ge=32, description="Posts with longer prompts are not asked about.")
     stepwise_tokens: int = Field(
         ge=1, description="Tokens fed one by one, to compare decoding with a whole forward pass."
     )
@@ -54,6 +60,12 @@ class ParityOptions(Options):
         le=1,
         description="Gate: share of decided tokens with the same first choice. A token is decided "
         "where the first choice leads by a probability of 0.1; without any, the gate is off.",
+    )
+    int8_min_task: float = Field(
+        ge=0,
+        le=1,
+        description="Gate: share of posts with the same label, where the original's first label "
+        "leads by a share of 0.1; without any such post, the gate is off.",
     )
 
 

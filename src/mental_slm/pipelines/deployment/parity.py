@@ -20,6 +20,12 @@ from mental_slm.language_model.chat import encode_pair
 from mental_slm.language_model.loading import load_model
 from mental_slm.language_model.onnx_decoding import Array, OnnxDecoder
 from mental_slm.pipelines.deployment.options import ParityOptions
+from mental_slm.pipelines.deployment.task_metric import (
+    Question,
+    compare_answers,
+    draw_questions,
+    label_shares,
+)
 from mental_slm.references import OnnxRef
 
 logger = logging.getLogger(__name__)
@@ -60,6 +66,42 @@ class Sample:
     prompt_length: int
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What the models are compared on.
+
+    Attributes:
+        samples: Texts whose every next token is compared.
+        questions: Posts of which only the label is compared.
+    """
+
+    samples: list[Sample]
+    questions: list[Question]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says to them.
+
+    Attributes:
+        logits: ``[tokens, vocabulary]`` per sample.
+        labels: Shares of the labels per question.
+    """
+
+    logits: list[Array]
+    labels: list[tuple[float, ...]]
+
+
+def draw_held_out(
+    pairs: Sequence[dict[str, Any]], tokenizer: Any, options: ParityOptions
+) -> HeldOut:
+    """Draw samples and questions; see :func:`draw_samples` and :func:`.draw_questions`."""
+    return HeldOut(
+        draw_samples(pairs, tokenizer, options.prompts, options.tokens),
+        draw_questions(pairs, tokenizer, options.task_items, options.task_tokens),
+    )
+
+
 def draw_samples(
     pairs: Sequence[dict[str, Any]], tokenizer: Any, prompts: int, tokens: int
 ) -> list[Sample]:
@@ -83,13 +125,12 @@ def draw_samples(
 
 
 def measure_original(
-    folder: Path, samples: Sequence[Sample], speed_tokens: int
-) -> tuple[list[Array], dict[str, Any]]:
+    folder: Path, held_out: HeldOut, speed_tokens: int
+) -> tuple[Answers, dict[str, Any]]:
     """Run the original model in float32 with torch.
 
     Returns:
-        Logits ``[tokens, vocabulary]`` per sample, and the report of the original: loss of the
-        responses, size, speed.
+        What it says, and the report of the original: loss of the responses, size, speed.
     """
     import torch
 
@@ -104,29 +145,30 @@ def measure_original(
             )
         return output.logits[0].float().cpu().numpy(), output.past_key_values
 
-    logits = [forward(sample.token_ids, None)[0] for sample in samples]
+    answers = _answers(forward, lambda: None, held_out)
     report = {
         "engine": f"torch {torch.__version__}",
         "precision": "fp32",
         "size_bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors")),
-        "response_nll": response_nll(logits, samples),
-        **_speed(forward, lambda: None, samples[0], speed_tokens),
+        "response_nll": response_nll(answers.logits, held_out.samples),
+        **_speed(forward, lambda: None, held_out.samples[0], speed_tokens),
     }
-    return logits, report
+    return answers, report
 
 
 def measure_exported(
     artefact: OnnxRef,
-    samples: Sequence[Sample],
-    original: Sequence[Array],
+    held_out: HeldOut,
+    original: Answers,
     options: ParityOptions,
     threads: int,
 ) -> dict[str, Any]:
-    """Run an exported model on the same samples and compare.
+    """Run an exported model on the same texts and compare.
 
     Returns:
         Differences (see :func:`compare_logits`); of stepwise decoding, the largest difference from
-        one forward pass and the divergence from the original; loss of the responses, size, speed.
+        one forward pass and the divergence from the original; the labels it takes
+        (:func:`.compare_answers`); loss of the responses, size, speed.
     """
     import onnxruntime
 
@@ -140,19 +182,22 @@ def measure_exported(
         "engine": f"onnxruntime {onnxruntime.__version__}",
         "precision": artefact.precision,
         "size_bytes": artefact.size_bytes,
-        **measure_decoder(decoder, samples, original, options),
+        **measure_decoder(decoder, held_out, original, options),
     }
 
 
 def measure_decoder(
-    decoder: Decoder, samples: Sequence[Sample], original: Sequence[Array], options: ParityOptions
+    decoder: Decoder, held_out: HeldOut, original: Answers, options: ParityOptions
 ) -> dict[str, Any]:
-    """Run a decoder on the samples and compare; see :func:`measure_exported`."""
-    logits = [decoder.forward(sample.token_ids, decoder.empty_cache())[0] for sample in samples]
+    """Run a decoder on the texts and compare; see :func:`measure_exported`."""
+    found, samples = _answers(decoder.forward, decoder.empty_cache, held_out), held_out.samples
     return {
-        **compare_logits(original, logits),
-        **_compare_stepwise(decoder, samples[0], logits[0], original[0], options.stepwise_tokens),
-        "response_nll": response_nll(logits, samples),
+        **compare_logits(original.logits, found.logits),
+        **_compare_stepwise(
+            decoder, samples[0], found.logits[0], original.logits[0], options.stepwise_tokens
+        ),
+        **compare_answers(held_out.questions, original.labels, found.labels),
+        "response_nll": response_nll(found.logits, samples),
         **_speed(decoder.forward, decoder.empty_cache, samples[0], options.speed_tokens),
     }
 
@@ -226,6 +271,15 @@ def check_gates(
             "passed": top1 is None or bool(top1 >= options.int8_min_top1),
         }
     )
+    labels, fewest = int8["decided_task_agreement"], options.int8_min_task
+    gates.append(
+        {
+            "gate": "int8_min_task",
+            "value": labels,
+            "limit": fewest,
+            "passed": labels is None or bool(labels >= fewest),
+        }
+    )
     broken = [
         f"{gate['gate']}: {gate['value']:.3g}, allowed {gate['limit']:.3g}"
         for gate in gates
@@ -238,6 +292,16 @@ def check_gates(
             "or, knowingly, move the gate (deployment.parity)"
         )
     return gates
+
+
+def _answers(forward: Any, empty_cache: Any, held_out: HeldOut) -> Answers:
+    return Answers(
+        [forward(sample.token_ids, empty_cache())[0] for sample in held_out.samples],
+        [
+            label_shares(question, forward(question.token_ids, empty_cache())[0][-1])
+            for question in held_out.questions
+        ],
+    )
 
 
 def _compare_stepwise(

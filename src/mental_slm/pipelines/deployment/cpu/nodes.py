@@ -5,15 +5,18 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mental_slm.fingerprints import Fingerprint, digest_code, digest_folder
 from mental_slm.language_model.loading import load_tokenizer
 from mental_slm.pipelines.deployment.options import DeploymentOptions
 from mental_slm.references import ModelRef, RuntimeModelRef
 from mental_slm.storage import write_text
+
+if TYPE_CHECKING:
+    from mental_slm.pipelines.deployment.parity import Answers, HeldOut
 
 logger = logging.getLogger(__name__)
 
@@ -105,8 +108,8 @@ def measure_runtimes(
     merged_model: ModelRef,
     genai_model: RuntimeModelRef,
     gguf_model: RuntimeModelRef,
-    samples: Sequence[Any],
-    original: Sequence[Any],
+    held_out: "HeldOut",
+    original: "Answers",
     options: DeploymentOptions,
     threads: int,
 ) -> dict[str, dict[str, Any]]:
@@ -115,11 +118,10 @@ def measure_runtimes(
 
     rows = {}
     if not genai_model.skipped_because:
-        rows["genai_int4"] = measure_genai(genai_model, samples, original, options, threads)
-    some = options.cpu.gguf_prompts
+        rows["genai_int4"] = measure_genai(genai_model, held_out, original, options, threads)
     for precision in gguf_model.model_files:
         rows[f"gguf_{precision}"] = measure_gguf(
-            gguf_model, precision, merged_model, samples[:some], original[:some]
+            gguf_model, precision, merged_model, held_out, original, options.cpu.gguf_prompts
         )
     return rows
 

@@ -30,6 +30,9 @@ class CpuOptions(Options):
     int4_min_top1: float = Field(
         ge=0, le=1, description="Gate: same first choice where the original is decided."
     )
+    int4_min_task: float = Field(
+        ge=0, le=1, description="Gate: same label where the original's label is decided."
+    )
     int4_max_size_share: float = Field(
         gt=0, le=1, description="Gate: bytes of the 4-bit ONNX model over those of the float32 one."
     )

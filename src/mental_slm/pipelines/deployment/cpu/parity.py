@@ -10,12 +10,14 @@ from mental_slm.pipelines.deployment.cpu.genai import PRECISION, GenaiDecoder, r
 from mental_slm.pipelines.deployment.cpu.gguf_file import load_back
 from mental_slm.pipelines.deployment.options import DeploymentOptions
 from mental_slm.pipelines.deployment.parity import (
+    Answers,
+    HeldOut,
     ParityBroken,
-    Sample,
     compare_logits,
     measure_decoder,
     response_nll,
 )
+from mental_slm.pipelines.deployment.task_metric import compare_answers, label_shares
 from mental_slm.references import ModelRef, RuntimeModelRef
 
 logger = logging.getLogger(__name__)
@@ -26,20 +28,21 @@ CLOSE_TYPES = ("f16", "q8_0")
 
 def measure_genai(
     model: RuntimeModelRef,
-    samples: Sequence[Sample],
-    original: Sequence[Array],
+    held_out: HeldOut,
+    original: Answers,
     options: DeploymentOptions,
     threads: int,
 ) -> dict[str, Any]:
     """Run the 4-bit model in onnxruntime-genai on the samples and compare; a row of the table."""
     gc.collect()  # the model before this one may hang in a circle of references
-    longest = max(len(sample.token_ids) for sample in samples)
+    lengths = [len(sample.token_ids) for sample in held_out.samples]
+    longest = max(lengths + [len(question.token_ids) for question in held_out.questions])
     decoder = GenaiDecoder(model.path, threads, longest + options.parity.speed_tokens)
     return {
         "engine": runtime_version(),
         "precision": PRECISION,
         "size_bytes": _size(model, PRECISION),
-        **measure_decoder(decoder, samples, original, options.parity),
+        **measure_decoder(decoder, held_out, original, options.parity),
     }
 
 
@@ -47,10 +50,11 @@ def measure_gguf(
     model: RuntimeModelRef,
     precision: str,
     original_model: ModelRef,
-    samples: Sequence[Sample],
-    original: Sequence[Array],
+    held_out: HeldOut,
+    original: Answers,
+    prompts: int,
 ) -> dict[str, Any]:
-    """Load one file back and compare its logits; a row of the table, without speeds.
+    """Load one file back and compare some of its logits; a row of the table, without speeds.
 
     The weights are the file's, dequantised; the arithmetic is torch's, so that its speed would say
     nothing about llama.cpp.
@@ -60,16 +64,22 @@ def measure_gguf(
 
     gc.collect()
     loaded = load_back(model.path / model.model_files[precision], original_model.path)
-    with torch.inference_mode():
-        logits = [
-            loaded(input_ids=torch.tensor([sample.token_ids])).logits[0].numpy()
-            for sample in samples
-        ]
+
+    def run(token_ids: Sequence[int], keep: int = 0) -> Array:
+        with torch.inference_mode():
+            output = loaded(input_ids=torch.tensor([list(token_ids)]), logits_to_keep=keep)
+        logits: Array = output.logits[0].numpy()
+        return logits
+
+    samples = held_out.samples[:prompts]
+    logits = [run(sample.token_ids) for sample in samples]
+    labels = [label_shares(q, run(q.token_ids, keep=1)[-1]) for q in held_out.questions]
     return {
         "engine": f"transformers {transformers.__version__}, dequantised",
         "precision": f"GGUF {precision}",
         "size_bytes": _size(model, precision),
-        **compare_logits(original, logits),
+        **compare_logits(original.logits[:prompts], logits),
+        **compare_answers(held_out.questions, original.labels, labels),
         "response_nll": response_nll(logits, samples),
     }
 
@@ -93,20 +103,27 @@ def check_runtime_gates(
     gates: list[dict[str, Any]] = []
     for name, row in rows.items():
         close = name.removeprefix("gguf_") in CLOSE_TYPES
-        kl, share, top1 = (
+        kl, share, top1, task = (
             (
                 options.parity.int8_max_kl,
                 options.parity.int8_max_kl_share,
                 options.parity.int8_min_top1,
+                options.parity.int8_min_task,
             )
             if close
-            else (options.cpu.int4_max_kl, options.cpu.int4_max_kl_share, options.cpu.int4_min_top1)
+            else (
+                options.cpu.int4_max_kl,
+                options.cpu.int4_max_kl_share,
+                options.cpu.int4_min_top1,
+                options.cpu.int4_min_task,
+            )
         )
-        found = row["decided_top1_agreement"]
+        found, labels = row["decided_top1_agreement"], row["decided_task_agreement"]
         gates += [
             _gate(f"{name}_max_kl", row["kl"], kl, row["kl"] <= kl),
             _gate(f"{name}_max_kl_share", row["kl_share"], share, row["kl_share"] <= share),
             _gate(f"{name}_min_top1", found, top1, found is None or found >= top1),
+            _gate(f"{name}_min_task", labels, task, labels is None or labels >= task),
         ]
         if name == f"genai_{PRECISION}":
             size, most = row["size_bytes"] / fp32_bytes, options.cpu.int4_max_size_share

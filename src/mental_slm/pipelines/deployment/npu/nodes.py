@@ -170,12 +170,16 @@ def quantise_for_npu(
     place = deployment_workspace / f"qdq_{npu.scheme}"
     folder = _build_once(place, made_from, build)
     samples = _held_out(pairs_test, merged_model.path, static_decoder.path, npu)
-    original = _original_logits(merged_model.path, samples, model)
-    static = _run(static_decoder.path, samples, model)
-    quantised = _run(folder, samples, model)
+    questions, asked = _questions(pairs_test, merged_model.path, static_decoder.path, npu)
+    texts = [*samples, *asked]
+    original = _original_logits(merged_model.path, texts, model)
+    static = _run(static_decoder.path, texts, model)
+    quantised = _run(folder, texts, model)
     rows = [
-        parity.compare_step("static fp32", "torch", samples, original, static),
-        parity.compare_step(f"QDQ {npu.scheme}", "static fp32", samples, static, quantised),
+        parity.compare_step("static fp32", "torch", samples, original, static, questions),
+        parity.compare_step(
+            f"QDQ {npu.scheme}", "static fp32", samples, static, quantised, questions
+        ),
     ]
     gates = parity.check_static(rows[0], npu.parity) + parity.check_quantised(rows[1], npu.parity)
     _keep_or_reject(place, deployment_workspace, rows, gates)
@@ -320,6 +324,20 @@ def _held_out(
         plan_steps(sample.token_ids, min(decoded, len(sample.token_ids) - 1), geometry)
         for sample in drawn
     ]
+
+
+def _questions(
+    pairs: list[dict[str, Any]], tokenizer_folder: Path, graphs: Path, npu: NpuOptions
+) -> tuple[list[Any], list[list[Any]]]:
+    """Return held-out posts whose label is compared, and their steps."""
+    from mental_slm.pipelines.deployment.npu.runner import plan_steps
+    from mental_slm.pipelines.deployment.npu.static_decoder import read_geometry
+    from mental_slm.pipelines.deployment.task_metric import draw_questions
+
+    geometry = read_geometry(graphs)
+    tokenizer = load_tokenizer(tokenizer_folder)
+    questions = draw_questions(pairs, tokenizer, npu.parity.task_items, npu.context)
+    return questions, [plan_steps(question.token_ids, 1, geometry) for question in questions]
 
 
 def _encode(rows: Sequence[dict[str, Any]], tokenizer_folder: Path, limit: int) -> list[list[int]]:

@@ -34,6 +34,11 @@ class NpuParityOptions(Options):
     decoded: int = Field(
         ge=1, description="How many of them, the last ones, go through the decode graph."
     )
+    task_items: int = Field(
+        ge=0,
+        description="Held-out posts of which the chosen label is compared, drawn evenly over the "
+        "tasks among those that fit the context; not in emulation.",
+    )
     emulated_blocks: int = Field(
         ge=1, description="Blocks of the prompt graph that are run in emulation (slow)."
     )
@@ -55,6 +60,12 @@ class NpuParityOptions(Options):
         ge=0,
         le=1,
         description="Gate: same first choice where the float model leads by a probability of 0.1.",
+    )
+    quantised_min_task: float = Field(
+        ge=0,
+        le=1,
+        description="Gate: share of posts with the same label, where the float model's label leads "
+        "by a share of 0.1.",
     )
     emulated_min_cosine: float = Field(
         ge=-1,

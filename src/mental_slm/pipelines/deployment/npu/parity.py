@@ -13,6 +13,7 @@ from mental_slm.pipelines.deployment.npu.options import NpuParityOptions
 from mental_slm.pipelines.deployment.npu.runner import Step
 from mental_slm.pipelines.deployment.npu.static_decoder import Array
 from mental_slm.pipelines.deployment.parity import ParityBroken, compare_logits
+from mental_slm.pipelines.deployment.task_metric import Question, compare_answers, label_shares
 
 COLUMNS = (
     ("step", "{}"),
@@ -26,6 +27,9 @@ COLUMNS = (
     ("decided_top1_agreement", "{:.3f}"),
     ("perplexity", "{:.3f}"),
     ("perplexity_before", "{:.3f}"),
+    ("task_items", "{}"),
+    ("task_accuracy", "{:.2f}"),
+    ("task_agreement", "{:.2f}"),
 )
 
 
@@ -35,6 +39,7 @@ def compare_step(
     samples: Sequence[Sequence[Step]],
     before: Sequence[Array],
     after: Sequence[Array],
+    questions: Sequence[Question] = (),
 ) -> dict[str, Any]:
     """Return one row of the table.
 
@@ -42,13 +47,21 @@ def compare_step(
         step: What the model has become, for example ``"QDQ a16w8"``.
         against: What it was before.
         samples: The texts.
-        before: Logits ``[tokens, vocabulary]`` per text, before the step.
+        before: Logits ``[tokens, vocabulary]`` per text and then per question, before the step.
         after: The same after it.
+        questions: Posts of which only the label is compared.
 
     Returns:
         The numbers of :func:`~mental_slm.pipelines.deployment.parity.compare_logits`, mean and
-        smallest cosine of the logits of a token, and the perplexity of the texts before and after.
+        smallest cosine of the logits of a token, the perplexity of the texts before and after, and
+        the labels taken (:func:`~mental_slm.pipelines.deployment.task_metric.compare_answers`).
     """
+    texts = len(samples)
+    labels = [
+        [label_shares(q, values[-1]) for q, values in zip(questions, logits[texts:], strict=True)]
+        for logits in (before, after)
+    ]
+    before, after = before[:texts], after[:texts]
     cosines = np.concatenate([_cosines(b, a) for b, a in zip(before, after, strict=True)])
     return {
         "step": step,
@@ -58,6 +71,7 @@ def compare_step(
         "lowest_cosine": float(cosines.min()),
         "perplexity": _perplexity(samples, after),
         "perplexity_before": _perplexity(samples, before),
+        **compare_answers(questions, *labels),
     }
 
 
@@ -70,7 +84,8 @@ def check_static(row: dict[str, Any], options: NpuParityOptions) -> list[dict[st
 
 def check_quantised(row: dict[str, Any], options: NpuParityOptions) -> list[dict[str, Any]]:
     """Return the gates of the quantised graphs."""
-    top1 = row["decided_top1_agreement"]
+    top1, labels = row["decided_top1_agreement"], row["decided_task_agreement"]
+    fewest = options.quantised_min_task
     cosine, share = options.quantised_min_cosine, options.quantised_max_kl_share
     return [
         _gate("quantised_min_cosine", row["cosine"], cosine, row["cosine"] >= cosine),
@@ -81,6 +96,7 @@ def check_quantised(row: dict[str, Any], options: NpuParityOptions) -> list[dict
             options.quantised_min_top1,
             top1 is None or top1 >= options.quantised_min_top1,
         ),
+        _gate("quantised_min_task", labels, fewest, labels is None or labels >= fewest),
     ]
 
 
