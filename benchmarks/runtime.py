@@ -10,11 +10,15 @@ resident, with what it had before the model was loaded given beside it. Targets:
 
     torch        the merged model in float32         onnx fp32   the same graph in ONNX Runtime
     onnx int8    the bundle's model                  genai int4  the folder for onnxruntime-genai
+    llama.cpp q8_0 and q4_0, the GGUF files (deployment.cpu.gguf), where llama_cpp is installed
 
-llama.cpp is not among them: it has no wheel to install; its own llama-bench takes the GGUF files.
+llama.cpp has no wheel: CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON"
+pip install llama-cpp-python builds it in a few minutes. Its native build (with AMX) crashed on the
+first prompt of more than one token.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -27,8 +31,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-TARGETS = ("torch", "onnx fp32", "onnx int8", "genai int4")
-FOLDERS = {"onnx fp32": "onnx_fp32", "onnx int8": "onnx_int8", "genai int4": "genai_int4"}
+#: Target to what it runs, below the exports.
+PLACES = {
+    "onnx fp32": "onnx_fp32/model.onnx",
+    "onnx int8": "onnx_int8/model.onnx",
+    "genai int4": "genai_int4/model.onnx",
+    "llama.cpp q8_0": "gguf/model-q8_0.gguf",
+    "llama.cpp q4_0": "gguf/model-q4_0.gguf",
+}
+TARGETS = ("torch", *PLACES)
 MEASURES = {
     "prompt tokens/s": "prompt_tokens_per_s",
     "first token ms": "first_token_ms",
@@ -46,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.target:
         print(json.dumps(measure(options.target, options)))
         return 0
-    targets = [target for target in TARGETS if folder_of(target, options).is_dir()]
+    targets = [target for target in TARGETS if can_run(target, options)]
     rounds = [{t: run_child(t, arguments) for t in targets} for _ in range(options.rounds)]
     print(f"{options.model}, {options.prompt} prompt tokens, {options.steps} decoded, 1 thread,")
     print(f"median of {options.rounds} rounds, on {os.cpu_count()} cores\n")
@@ -76,12 +87,11 @@ def run_child(target: str, arguments: Sequence[str]) -> dict[str, float]:
 
 def measure(target: str, options: argparse.Namespace) -> dict[str, float]:
     """Load a target, read a prompt, decode; once to warm up and once for the clock."""
-    folder = folder_of(target, options)
+    place = place_of(target, options)
     config = json.loads((options.model / "config.json").read_text("utf-8"))
     draw = random.Random(7)
     prompt = [draw.randrange(config["vocab_size"]) for _ in range(options.prompt)]
-    opener = open_torch if target == "torch" else open_genai if "genai" in target else open_onnx
-    prepare = opener(folder, options.prompt + options.steps + 1)
+    prepare = OPENERS[target.split(maxsplit=1)[0]](place, options.prompt + options.steps + 1)
     before = peak_mb()
     started = time.perf_counter()
     decoder = prepare()
@@ -97,7 +107,7 @@ def measure(target: str, options: argparse.Namespace) -> dict[str, float]:
             logits, cache = decoder.forward([token], cache)
             token = int(logits[-1].argmax())
             seconds.append(time.perf_counter() - started)
-    weights = folder.glob("*.safetensors" if target == "torch" else "*.onnx*")
+    weights = place.glob("*.safetensors") if place.is_dir() else place.parent.glob(f"{place.name}*")
     return {
         "prompt_tokens_per_s": options.prompt / first,
         "first_token_ms": 1000 * first,
@@ -136,27 +146,68 @@ def open_torch(folder: Path, length: int) -> Any:
     return TorchDecoder
 
 
-def open_onnx(folder: Path, length: int) -> Any:
+def open_onnx(graph: Path, length: int) -> Any:
     """Return a loader of an exported graph."""
     import onnxruntime  # noqa: F401  its import is not part of loading
 
     from mental_slm.language_model.onnx_decoding import OnnxDecoder
 
-    return lambda: OnnxDecoder(folder / "model.onnx", 1)
+    return lambda: OnnxDecoder(graph, 1)
 
 
-def open_genai(folder: Path, length: int) -> Any:
+def open_genai(graph: Path, length: int) -> Any:
     """Return a loader of the folder for onnxruntime-genai."""
     import onnxruntime_genai  # noqa: F401
 
     from mental_slm.pipelines.deployment.cpu.genai import GenaiDecoder
 
-    return lambda: GenaiDecoder(folder, 1, length)
+    return lambda: GenaiDecoder(graph.parent, 1, length)
 
 
-def folder_of(target: str, options: argparse.Namespace) -> Path:
-    """Return where a target lies."""
-    return Path(options.model if target == "torch" else options.exports / FOLDERS[target])
+def open_llama_cpp(file: Path, length: int) -> Any:
+    """Return a loader of a GGUF file in llama.cpp."""
+    import llama_cpp
+    import numpy as np
+
+    class LlamaDecoder:
+        """llama.cpp with the manners of an exported decoder."""
+
+        def __init__(self) -> None:
+            self.model = llama_cpp.Llama(
+                str(file), n_ctx=length, n_threads=1, n_threads_batch=1, verbose=False
+            )
+
+        def empty_cache(self) -> None:
+            """Forget what was read."""
+            self.model.reset()
+
+        def forward(self, token_ids: Sequence[int], cache: Any) -> tuple[Any, Any]:
+            """Return the logits behind the last token; the cache is its own."""
+            self.model.eval(token_ids)
+            vocabulary = self.model.n_vocab()
+            last = llama_cpp.llama_get_logits_ith(self.model.ctx, -1)
+            return np.ctypeslib.as_array(last, (vocabulary,))[None], None
+
+    return LlamaDecoder
+
+
+OPENERS = {
+    "torch": open_torch,
+    "onnx": open_onnx,
+    "genai": open_genai,
+    "llama.cpp": open_llama_cpp,
+}
+
+
+def place_of(target: str, options: argparse.Namespace) -> Path:
+    """Return the folder or file of a target."""
+    return Path(options.model if target == "torch" else options.exports / PLACES[target])
+
+
+def can_run(target: str, options: argparse.Namespace) -> bool:
+    """Tell whether a target is there, with its runtime."""
+    installed = "llama.cpp" not in target or importlib.util.find_spec("llama_cpp") is not None
+    return installed and place_of(target, options).exists()
 
 
 def peak_mb() -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from mental_slm.datasets import RuntimeModelDataset
 from mental_slm.language_model.chat import render_prompt
-from mental_slm.language_model.loading import load_tokenizer
+from mental_slm.language_model.loading import load_model, load_tokenizer
 from mental_slm.pipelines.deployment.cpu import gguf_file
 from mental_slm.pipelines.deployment.cpu.modelfile import render_modelfile, split_dialogue
 from mental_slm.pipelines.deployment.cpu.nodes import (
@@ -142,6 +142,41 @@ def test_what_the_format_cannot_say_is_refused(key, value, told, model_of, tmp_p
     (folder / "config.json").write_text(json.dumps(config | {key: value}), "utf-8")
     with pytest.raises(ValueError, match=f"config.json: .*{told}"):
         gguf_file.write_file(model.at(folder), tmp_path / "x.gguf", "f16")
+
+
+@pytest.mark.optional
+@pytest.mark.parametrize("kind", ["llama-tied", "qwen2-untied"])
+@pytest.mark.parametrize(("precision", "least"), [("f16", 0.9999), ("q8_0", 0.99)])
+def test_llama_cpp_reads_a_file_as_the_model(
+    kind, precision, least, model_of, options, tmp_path
+) -> None:
+    """llama.cpp has no wheel: docs/deployment.md says how to build it."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    import torch
+
+    model = model_of(kind)
+    made = build_gguf_files(model, with_cpu(options, gguf=[precision]), tmp_path)
+    tokenizer = load_tokenizer(model.path)
+    text = render_prompt(tokenizer, [{"role": "user", "content": "Can't sleep 😟 before 3 exams."}])
+    token_ids = tokenizer(text, add_special_tokens=False).input_ids
+    runtime = llama_cpp.Llama(
+        str(made.path / made.model_files[precision]),
+        n_ctx=128,
+        n_threads=1,
+        n_threads_batch=1,
+        logits_all=True,
+        verbose=False,
+    )
+    try:
+        assert runtime.tokenize(text.encode(), add_bos=False, special=True) == token_ids
+        runtime.eval(token_ids)
+        found = np.array(runtime.scores[: len(token_ids)])
+    finally:
+        runtime.close()
+    with torch.inference_mode():
+        expected = load_model(model.path, "float32", on="cpu")(torch.tensor([token_ids])).logits[0]
+    lengths = np.linalg.norm(found, axis=-1) * np.linalg.norm(expected.numpy(), axis=-1)
+    assert ((found * expected.numpy()).sum(-1) / lengths).min() > least
 
 
 @pytest.mark.optional
