@@ -7,8 +7,9 @@
 The layers have the shape of Llama-3.2-3B (or what the options say) and random weights: their values
 change neither time nor size. Every stage runs in a process of its own, on one thread; the memory is
 the most that the process, or the vendor's process it started, had resident. The vocabulary is small
-unless asked for, so that a line says what layers cost; the estimate for a whole model is the sum
-over its parts and says nothing about a phone.
+unless asked for, so that a line says what layers cost; with the real one it is what the first and
+the last part cost at most, since the part then holds both embedding and head. The estimate for a
+whole model is the sum over its parts without embedding and head, and says nothing about a phone.
 """
 
 import argparse
@@ -37,6 +38,7 @@ SHAPE = {
         "original_max_position_embeddings": 8192,
     },
 }
+SMALL_VOCABULARY = 1024
 STAGES = ("model", "export", "calibrate", "quantise", "convert", "prepare")
 
 
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     for stage, (wall, cpu, peak) in zip(STAGES, rows, strict=True):
         print(f"| {stage} | {wall:.0f} | {cpu:.0f} | {peak:.1f} |")
     print(json.dumps(sizes))
+    if options.vocabulary != SMALL_VOCABULARY:
+        return 0
     parts = -(-options.whole // options.layers)
     line = [row for stage, row in zip(STAGES, rows, strict=True) if stage in STAGES[1:]]
     print(
@@ -200,7 +204,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=2, help="layers of the part")
     parser.add_argument("--whole", type=int, default=28, help="layers of the whole model")
-    parser.add_argument("--vocabulary", type=int, default=1024)
+    parser.add_argument("--vocabulary", type=int, default=SMALL_VOCABULARY)
     parser.add_argument("--prompt-length", type=int, default=128)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--scheme", default="a16w4")
