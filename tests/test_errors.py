@@ -67,9 +67,10 @@ def test_a_missing_input_ends_in_the_name_of_its_file(project):
     [
         (["--params", "data=foo_"], "Error: data=foo_: unknown edition; use one of sample, public"),
         (["--env", "nope"], "Error: --env nope: there is no folder conf/nope; use one of base, d"),
+        (["--pipelines", "fine_tuning,nope"], "Error: --pipelines nope: there is none; use augmen"),
     ],
 )
-def test_a_wrong_edition_or_environment_ends_in_one_line(project, arguments, message):
+def test_a_wrong_edition_environment_or_pipeline_ends_in_one_line(project, arguments, message):
     said = refused(project, *arguments)
     assert last_line(said).startswith(message)
     assert "Traceback" not in said
